@@ -1,0 +1,269 @@
+"""Find out what a clause means for a given description, and have it carried out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from ..errors import InvalidInput
+from . import words
+from .additions import act, add, carry_out, join
+from .commands import Edit
+from .nouns import in_subject, is_picture, is_pronoun, mentions, parts, phrase_of, refusal, resolve
+from .scene import SLOTS, Phrase, Scene, colour_phrase, parse, style_noun, tokenize
+from .scenery import background, move, setting_phrase, style
+from .splicing import DANGLING, Outcome, checked, splice
+from .things import recolour, remove, replace
+
+
+def apply(source: str, edit: Edit) -> Outcome | None:
+    """Carry out `edit` on `source`; None when it asks only to keep something."""
+    return _ACTIONS[edit.action](parse(source), edit)
+
+
+def become(scene: Scene, edit: Edit) -> Outcome | None:
+    """ "it" or "the dog" becomes whatever the value turns out to be."""
+    value = re.sub(r"\A(?:be|become|to be|being) ", "", edit.value.strip(" ,"))
+    keys = [token.key for token in tokenize(value)]
+    if not keys:
+        raise refusal("the instruction does not say what to change it into")
+    looks = re.match(r"look(?:s|ing)? like ", value)
+    if looks:
+        return style(scene, Edit("be", value=value[looks.end() :]))
+    core = keys[1:] if keys[0] in words.ARTICLES else keys
+    whole = is_pronoun(edit.target) or is_picture(scene, edit.target)
+    if colour_phrase(core):
+        if whole and core == ["black", "and", "white"]:
+            return style(scene, Edit("be", value=f"in {value}"))
+        return recolour(scene, Edit("recolour", edit.target, value))
+    if keys[0] in words.PREPOSITIONS:
+        return _prepositional(scene, edit.target, value)
+    scenery = core[0] in words.SCENE_ADJECTIVES or core[0] in words.TIMES or core[0] == "underwater"
+    if scenery and (len(core) == 1 or core[1:] == ["time"]):
+        if not in_subject(scene, edit.target):
+            raise refusal(f"{edit.target!r} alone cannot be {value!r}")
+        return background(scene, setting_phrase(value))
+    bare_verb = keys[0] in words.VERBS or keys[0] in words.GERUNDS
+    if bare_verb or (keys[0][-1] == "s" and keys[0] in words.FINITE):
+        return act(scene, edit.target, value)
+    styled = parse(value)
+    is_style = style_noun(core) or (whole and len(core) == 1 and core[0] in words.STYLE_ADJECTIVES)
+    later = styled.phrases[1:]
+    if later and all(phrase.kind in SLOTS for phrase in later):
+        first = styled.phrases[0].nouns[-1:]
+        if first and style_noun(styled.keys(first[0].core, first[0].end)):
+            look = styled.words(0, styled.phrases[0].end)
+            return carry_out(become(scene, Edit(edit.action, edit.target, look)), later, styled)
+    if is_style or (styled.phrases and styled.phrases[0].kind == "style"):
+        if not in_subject(scene, edit.target):
+            raise refusal(f"{value!r} is a style of the whole picture, not of {edit.target!r}")
+        return _in_style(scene, edit, styled, is_style)
+    if edit.action == "scene":
+        raise refusal(f"{edit.value[:80]!r} cannot be read as an instruction")
+    into = edit.action == "become"
+    return replace(scene, Edit("replace", edit.target, value), strict=not into)
+
+
+def _in_style(scene: Scene, edit: Edit, value: Scene, whole: bool) -> Outcome | None:
+    if whole:
+        return style(scene, Edit("be", value=value.text))
+    first = value.phrases[0]
+    text = value.words(first.start, first.end).removesuffix(" of")
+    after = value.words(first.end, len(value.tokens))
+    outcome = style(scene, Edit("be", value=text))
+    if value.tokens[first.end - 1].key == "of" and not is_pronoun(after):
+        other = replace(parse(outcome.text), Edit("replace", "it", after), strict=True)
+        return Outcome(other.text, "style", True)
+    return outcome
+
+
+def _prepositional(scene: Scene, target: str, value: str) -> Outcome:
+    checked(value)
+    parsed = parse("x " + value)
+    phrases = parsed.phrases[1:]
+    first = parsed.words(phrases[0].start, phrases[0].end) if phrases else ""
+    if not phrases or phrases[0].start != 1 or re.search(r"\bthe (?:back|fore)ground\Z", first):
+        raise refusal(f"{value[:80]!r} does not say where or how")
+    if not in_subject(scene, target):
+        if first.startswith("with ") and len(phrases) == 1:
+            return Outcome(join(scene, resolve(scene, target)[0], value[5:]), "add")
+        raise refusal(f"{target[:60]!r} is not the main subject, so it cannot be moved alone")
+    if phrases[0].kind == "relation" and first.startswith("with "):
+        return add(scene, Edit("add", value=value[5:]))
+    return carry_out(Outcome(scene.text, "add"), phrases, parsed)
+
+
+def setting(scene: Scene, edit: Edit) -> Outcome:
+    value = re.sub(r"\A(?:be|become|look like) ", "", edit.value)
+    keys = [token.key for token in tokenize(value)]
+    core = keys[1:] if keys and keys[0] in words.DETERMINERS else keys
+    if style_noun(core) and core[-1] not in words.PLACES:
+        return style(scene, Edit("style", value=value))
+    new = setting_phrase(value)
+    old = scene.of_kind("place", "backdrop", "time", "weather")
+    backdrop = [p for p in old if p.kind == "backdrop"]
+    if backdrop and colour_phrase(core):
+        return recolour(
+            scene, Edit("recolour", scene.words(backdrop[0].nouns[0].start, backdrop[0].end), value)
+        )
+    return background(scene, new)
+
+
+# Clauses whose target and value are not separated by a word.
+
+
+def _reference(scene: Scene, target: str) -> bool:
+    listed = parts(target)
+    if len(listed) > 1:
+        return all(_reference(scene, part) for part in listed)
+    return is_pronoun(target) or is_picture(scene, target) or bool(mentions(scene, target))
+
+
+def make(scene: Scene, edit: Edit) -> Outcome | None:
+    """ "the dog a cat", "it red", "the dogs cats": the longest known thing that leaves a value."""
+    target, value = _divide(scene, edit.value)
+    return become(scene, Edit("be", target, value))
+
+
+def give(scene: Scene, edit: Edit) -> Outcome | None:
+    target, value = _divide(scene, edit.value)
+    return have(scene, Edit("have", target, value))
+
+
+def have(scene: Scene, edit: Edit) -> Outcome | None:
+    if is_pronoun(edit.target):
+        return add(scene, Edit("add", value=edit.value))
+    checked(edit.value)
+    return Outcome(join(scene, resolve(scene, edit.target)[0], edit.value), "add")
+
+
+def put(scene: Scene, edit: Edit) -> Outcome | None:
+    """ "it on a beach" moves the subject; "a crown on the fox" adds."""
+    first = tokenize(edit.value)[0].key
+    if first in words.PRONOUNS or (first not in words.ARTICLES and first not in words.COUNTS):
+        try:
+            target, value = _divide(scene, edit.value)
+        except InvalidInput:
+            return add(scene, Edit("add", value=edit.value))
+        if value.lower() not in ("on", "there", "here"):
+            return become(scene, Edit("be", target, value))
+    return add(scene, Edit("add", value=edit.value))
+
+
+def _divide(scene: Scene, text: str) -> tuple[str, str]:
+    """Split "the car next to the house red" behind the longest part that the description knows."""
+    tokens = tokenize(text)
+    known: tuple[str, str] | None = None
+    unclear: InvalidInput | None = None
+    for i in range(1, min(len(tokens), 14)):
+        target, value = text[: tokens[i - 1].end], text[tokens[i].start :]
+        try:
+            if tokens[i - 1].key not in DANGLING and _reference(scene, target):
+                known = target, value
+        except InvalidInput as error:
+            unclear = error
+    if known:
+        return known
+    if unclear:
+        raise unclear
+    end = next((i for i, t in enumerate(tokens[1:], 1) if t.key in words.DETERMINERS), None)
+    resolve(scene, text[: tokens[(end or min(2, len(tokens))) - 1].end])
+    raise refusal(f"{text[:80]!r} does not say what to change it into")
+
+
+def from_to(scene: Scene, edit: Edit) -> Outcome | None:
+    """ "the dog from brown to black", "the fox from a fox to a cat"."""
+    _, found, value = edit.value.rpartition(" to ")
+    if not found:
+        raise refusal(f"{edit.value[:60]!r} does not say what to change it into")
+    return become(scene, Edit("become", edit.target, value))
+
+
+def lack(scene: Scene, edit: Edit) -> Outcome:
+    return remove(scene, Edit("remove", edit.value))
+
+
+def whole(scene: Scene, edit: Edit) -> Outcome | None:
+    """Bare words, or "use ...": certain only when they name a style, a place, a time or a hue."""
+    keys = [token.key for token in tokenize(edit.value)]
+    if keys and keys[-1] in words.BACKDROPS:
+        return setting(scene, Edit("setting", value=edit.value))
+    return become(scene, Edit("scene", edit.target, edit.value))
+
+
+_LEAD = re.compile(
+    r"(?:(?:make|have|let|use|give|show|draw|paint|put|get|want|with)\b ?|"
+    r"(?:it|him|her|them|there)\b ?|(?:be|is|are|should|should be|being|now)\b )*",
+    re.IGNORECASE,
+)
+
+
+def instead(scene: Scene, edit: Edit) -> Outcome | None:
+    """ "a cat instead of the dog", "have it hold a guitar instead of a book"."""
+    value = edit.value[_LEAD.match(edit.value).end() :]  # type: ignore[union-attr]
+    target = edit.target
+    keys = [token.key for token in tokenize(value)]
+    old = [token.key for token in tokenize(target)]
+    if not keys or not old:
+        raise refusal("'instead of' needs a thing on both sides")
+    if old[0] in words.GERUNDS or old[0] in words.PREPOSITIONS:
+        phrase = _phrase_like(scene, old)
+        if keys[0] in words.PREPOSITIONS:
+            return (
+                background(scene, value, phrase)
+                if phrase.kind in SLOTS
+                else _swap(scene, phrase, value)
+            )
+        if phrase.kind in SLOTS:
+            return background(scene, setting_phrase(value), phrase)
+        return _swap(scene, phrase, value)
+    if colour_phrase(old) and not mentions(scene, target):
+        head = value if colour_phrase(keys) else ""
+        if head:
+            return recolour(scene, Edit("recolour", "it", value))
+        raise refusal(f"{target!r} names no thing")
+    if keys[0] in words.PREPOSITIONS:
+        phrase = phrase_of(scene, resolve(scene, target)[0])
+        return (
+            background(scene, value, phrase)
+            if phrase.kind in SLOTS
+            else _swap(scene, phrase, value)
+        )
+    if keys[0] in words.VERBS or keys[0] in words.GERUNDS:
+        phrase = phrase_of(scene, resolve(scene, target)[0])
+        return _swap(scene, phrase, value)
+    if old[-1] == "one" and len(old) > 1:
+        target = f"{target[: -len('one')]}{keys[-1]}"
+    if style_noun(keys[1:]) and not mentions(scene, target):
+        return style(scene, Edit("be", value=value))
+    return replace(scene, Edit("replace", target, value))
+
+
+def _phrase_like(scene: Scene, keys: list[str]) -> Phrase:
+    wanted = [k for k in keys if k not in words.DETERMINERS]
+    for phrase in scene.phrases:
+        have = [k for k in scene.keys(phrase.start, phrase.end) if k not in words.DETERMINERS]
+        if have[: len(wanted)] == wanted or have[-len(wanted) :] == wanted:
+            return phrase
+    raise refusal(f"the description has no {' '.join(keys)[:60]!r}")
+
+
+def _swap(scene: Scene, phrase: Phrase, value: str) -> Outcome:
+    """Put a verb or preposition phrase in the place of a relation."""
+    if phrase.kind != "relation":
+        raise refusal(f"{scene.words(phrase.start, phrase.end)!r} and {value[:60]!r} are not alike")
+    checked(value)
+    first, _, rest = value.partition(" ")
+    if first.lower() in words.VERBS:
+        value = f"{words.gerund(first.lower())} {rest}".strip()
+    elif parse("x " + value).phrases[1:2] and parse("x " + value).phrases[1].start != 1:
+        raise refusal(f"{value[:60]!r} cannot take the place of a relation")
+    return Outcome(splice(scene, phrase.start, phrase.end, value), "replace")
+
+
+_ACTIONS: dict[str, Callable[[Scene, Edit], Outcome | None]] = {
+    "become": become, "be": become, "scene": whole, "make": make, "give": give, "have": have,
+    "put": put, "add": add, "remove": remove, "lack": lack, "replace": replace,
+    "recolour": recolour, "setting": setting, "style": style, "move": move, "from_to": from_to,
+    "instead": instead, "keep": lambda scene, edit: None,
+}  # fmt: skip
