@@ -901,3 +901,16 @@ def test_both_codecs_agree_on_every_text(text: str) -> None:
         assert outcome(text) == fast
     if isinstance(fast, bytes):
         assert base64s.encode(fast) == text
+
+
+def test_a_png_tells_that_a_byte_was_changed():
+    file = io.BytesIO()
+    PIL.Image.effect_noise((32, 32), 90).save(file, "PNG")
+    data = file.getvalue()
+    assert sniff.is_whole_png(data)
+    assert not sniff.is_whole_png(data[:-1])
+    assert not sniff.is_whole_png(data[:8])
+    for position in range(8, len(data) - 12, 7):
+        assert not sniff.is_whole_png(
+            data[:position] + bytes([data[position] ^ 1]) + data[position + 1 :]
+        )

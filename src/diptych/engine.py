@@ -13,7 +13,13 @@ from typing import TypeVar
 
 from .composite import composite
 from .cost import Budget, Cost
-from .errors import DeadlineExceeded, DiptychError, MalformedResponse, ProviderError
+from .errors import (
+    DeadlineExceeded,
+    DiptychError,
+    InvalidInput,
+    MalformedResponse,
+    ProviderError,
+)
 from .events import Event, Queued
 from .image import Image
 from .notices import Notice
@@ -21,6 +27,7 @@ from .plan import Call, Plan
 from .provider import Handle, Outcome, Provider, RunEvent
 from .result import OutsideChange, Result, Timings
 from .retry import retrying
+from .sniff import is_whole_png
 from .ticket import Ticket
 
 __all__ = ["Run"]
@@ -167,7 +174,23 @@ class Run:
             raise MalformedResponse(
                 f"{self.plan.model} ended without an outcome", provider=self.provider.name
             )
+        await self._checked(outcome)
         return _seeded(outcome, call)
+
+    async def _checked(self, outcome: Outcome) -> None:
+        """Raise for a picture that is broken. A PNG tells by its checksums; others are decoded."""
+        for image in outcome.images:
+            try:
+                if image.format != "png":
+                    await asyncio.to_thread(image.verify)
+                elif not is_whole_png(image.bytes):
+                    raise InvalidInput("its checksums do not agree with its data")
+            except InvalidInput as error:
+                raise MalformedResponse(
+                    f"{self.plan.model} answered with a picture that cannot be used: {error}",
+                    provider=self.provider.name,
+                    request_id=outcome.request_id,
+                ) from None
 
     def _pass_on(self, event: Event) -> None:
         if self._emit is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import struct
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -368,3 +369,19 @@ _READERS = {
     "bmp": _bmp,
     "tiff": _tiff,
 }
+
+
+def is_whole_png(data: bytes) -> bool:
+    """Whether every chunk of a PNG agrees with its checksum, up to the end; decodes nothing."""
+    position, view = 8, memoryview(data)
+    while position + 12 <= len(data):
+        length = int.from_bytes(view[position : position + 4], "big")
+        body, end = position + 4, position + 8 + length
+        if end + 4 > len(data) or zlib.crc32(view[body:end]) != int.from_bytes(
+            view[end : end + 4], "big"
+        ):
+            return False
+        if view[body : body + 4] == b"IEND":
+            return True
+        position = end + 4
+    return False

@@ -78,7 +78,7 @@ def rewrite(instruction: str, source: str) -> Rewrite:
     text = old
     done: list[Outcome] = []
     for whole, *pieces in clauses(_cased(instruction, old)):
-        for outcome in _carry_out(text, whole, pieces):
+        for outcome in _carry_out(text, whole, pieces, added=any(o.kind == "add" for o in done)):
             text = _tidy(outcome.text, old)
             done.append(outcome)
     if not done:
@@ -89,14 +89,23 @@ def rewrite(instruction: str, source: str) -> Rewrite:
     return Rewrite(text, kind, any(o.wide for o in done), _new_words(old, text))
 
 
-def _carry_out(text: str, whole: str, pieces: list[str]) -> list[Outcome]:
+def _carry_out(text: str, whole: str, pieces: list[str], *, added: bool) -> list[Outcome]:
     """Apply a clause as one edit; failing that, as its pieces, which then share its verb."""
     if len(whole) > LONGEST:
         raise refusal(
             f"a part of the instruction has {len(whole):,} characters; at most {LONGEST} are read"
         )
     try:
-        return _apply(text, [clause(whole)])
+        edit = clause(whole)
+        outcomes = _apply(text, [edit])
+        if (
+            added
+            and edit.target == "it"
+            and outcomes
+            and outcomes[0].kind in ("replace", "recolour")
+        ):
+            raise refusal(f"'it' in {whole!r} could be what was added: name the thing")
+        return outcomes
     except InvalidInput:
         if not 1 < len(pieces) < 6:
             raise

@@ -36,22 +36,46 @@ def add(scene: Scene, edit: Edit) -> Outcome:
         return background(scene, setting_phrase(text))
     if nouns[0].core == nouns[0].start and words.ADJECTIVES.get(head):
         raise refusal(f"{text[:80]!r} is nothing that can be added")
-    keys = value.keys(0, len(value.tokens))
-    for start in range(nouns[0].end, len(keys)):
-        size = preposition_at(keys, start)
-        where = value.words(start + size, len(value.tokens))
-        if size and where:
-            lead = " ".join(keys[start : start + size])
-            if is_pronoun(where) or mentions(scene, where):
-                return _add_at(scene, value.words(0, start), head, lead, where)
-            _known_place(scene, where)
+    if found := placement(scene, value):
+        return _add_at(scene, head, *found)
     checked(text)
+    if head in words.WORN and (old := _worn(scene, head)):
+        have = scene.words(old.start, old.end)
+        raise refusal(f"there is {have!r} already: write 'make the {head} ...' to change it")
     if head in words.WEATHER or head in words.AIRBORNE:
         return Outcome(append(scene, f"with {text}"), "add", True)
     return Outcome(join(scene, None, text), "add")
 
 
-def _add_at(scene: Scene, thing: str, head: str, lead: str, where: str) -> Outcome:
+def placement(scene: Scene, value: Scene) -> tuple[str, str, str] | None:
+    """A thing, a preposition and a noun of the description ("a hat", "on", "the fox"), or None."""
+    nouns = value.subjects()
+    keys = value.keys(0, len(value.tokens))
+    if not nouns or value.phrases[0].kind != "subject":
+        return None
+    for start in range(nouns[0].end, len(keys)):
+        size = preposition_at(keys, start)
+        where = value.words(start + size, len(keys))
+        if size and where:
+            definite = is_pronoun(where) or keys[start + size] in ("the", *words.OWNERS)
+            if definite and (is_pronoun(where) or mentions(scene, where)):
+                return value.words(0, start), " ".join(keys[start : start + size]), where
+            _known_place(scene, where)
+    return None
+
+
+def _worn(scene: Scene, head: str) -> Noun | None:
+    """The hat, say, that the subject wears already."""
+    for phrase in scene.of_kind("relation"):
+        opener = scene.tokens[phrase.start].key
+        if opener in ("in", "with", "wearing", "wears"):
+            for noun in phrase.nouns:
+                if scene.head(noun) == head:
+                    return noun
+    return None
+
+
+def _add_at(scene: Scene, head: str, thing: str, lead: str, where: str) -> Outcome:
     """Add `thing` where a preposition and a noun of the description place it."""
     checked(thing)
     noun = None if is_pronoun(where) else resolve(scene, where)[0]
@@ -125,38 +149,67 @@ def act(scene: Scene, target: str, value: str) -> Outcome:
     noun = None if is_pronoun(target) else resolve(scene, target)[0]
     if is_pronoun(target):
         main_subject(scene)
-    relations = scene.of_kind("relation") if subject else []
     outcome: Outcome | None = None
-    for old in relations:
-        keys = scene.keys(old.start, old.end)
-        same = {verb, words.third_person(words.GERUNDS.get(verb, "x"))} & set(keys[:3])
-        bodily = not old.nouns and not new.nouns and any(k in words.GERUNDS for k in keys)
-        if same and verb == "wearing":
-            outcome = Outcome(
-                insert_after(scene, old.end, "and " + phrase.split(" ", 1)[-1]), "add"
-            )
-        elif same or bodily:
-            at = next(i for i, k in enumerate(keys) if k in words.GERUNDS or k in words.FINITE)
-            outcome = Outcome(splice(scene, old.start + at, old.end, phrase), "replace")
+    for old in scene.of_kind("relation") if subject else ():
+        at, base = _verb_of(scene, old)
+        if verb == "wearing" and new.nouns:
+            wearable = _worn(scene, doing.head(new.nouns[0]))
+            if wearable:
+                worn = doing.words(new.nouns[0].start, new.nouns[0].end)
+                outcome = Outcome(splice(scene, wearable.start, wearable.end, worn), "replace")
+            elif base == "wear":
+                more = "and " + phrase.split(" ", 1)[-1]
+                outcome = Outcome(insert_after(scene, old.end, more), "add")
+        elif base and base != "wear":
+            new_base = words.GERUNDS.get(verb, "")
+            postures = {base, new_base} & words.POSTURES
+            if base == new_base or len(postures) == 2:
+                outcome = Outcome(splice(scene, at, old.end, phrase), "replace")
+            elif not postures or postures & words.ASLEEP:
+                done = scene.words(old.start, old.end)
+                raise refusal(
+                    f"it is not clear whether {done!r} stays: write '... instead of {done}'"
+                )
         if outcome:
             break
     outcome = outcome or Outcome(relate(scene, noun, phrase), "add")
     return carry_out(outcome, doing.phrases[2:], doing)
 
 
-def carry_out(outcome: Outcome, phrases: list[Phrase], value: Scene) -> Outcome:
-    """Carry out the phrases that came with a value: places, styles, further relations."""
-    for phrase in phrases:
+def _verb_of(scene: Scene, phrase: Phrase) -> tuple[int, str]:
+    """Where the verb of a relation is and its base form ("" for a relation without one)."""
+    for i in range(phrase.start, min(phrase.end, phrase.start + 3)):
+        k = scene.tokens[i].key
+        base = words.GERUNDS.get(k) or words.BASES.get(k)
+        if base:
+            return i, base
+    return phrase.start, ""
+
+
+def carry_out(outcome: Outcome, phrases: list[Phrase], value: Scene, target: str = "it") -> Outcome:
+    """Carry out the phrases that came with a value: places, styles, relations of `target`."""
+    relations = [phrase for phrase in phrases if phrase.kind == "relation"]
+    # Each goes right behind the noun, so the last comes first.
+    ordered = [*reversed(relations), *(phrase for phrase in phrases if phrase not in relations)]
+    for phrase in ordered:
         text = value.words(phrase.start, phrase.end)
         scene = parse(outcome.text)
         if phrase.kind in SLOTS:
-            outcome = background(scene, text)
+            after = background(scene, text)
+            kind = "style" if outcome.kind == "style" else after.kind
+            outcome = Outcome(after.text, kind, True)
         elif phrase.kind == "style":
             outcome = style(scene, Edit("be", value=text))
-        elif phrase.kind == "relation" and text.startswith("with "):
-            outcome = Outcome(join(scene, None, text[5:]), outcome.kind, outcome.wide)
-        elif phrase.kind == "relation":
-            outcome = Outcome(relate(scene, None, text), outcome.kind, outcome.wide)
-        else:
+        elif phrase.kind != "relation":
             raise refusal(f"{text!r} cannot be placed in the description")
+        elif value.tokens[phrase.start].key in words.GERUNDS:
+            outcome = Outcome(act(scene, target, text).text, outcome.kind, outcome.wide)
+        else:
+            noun = None if is_pronoun(target) else resolve(scene, target)[0]
+            new = (
+                join(scene, noun, text[5:])
+                if text.startswith("with ")
+                else relate(scene, noun, text)
+            )
+            outcome = Outcome(new, outcome.kind, outcome.wide)
     return outcome

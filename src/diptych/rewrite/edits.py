@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from ..errors import InvalidInput
 from . import words
-from .additions import act, add, carry_out, join
-from .commands import Edit
+from .additions import act, add, carry_out, join, placement
+from .commands import Edit, clause
 from .nouns import in_subject, is_picture, is_pronoun, mentions, parts, phrase_of, refusal, resolve
 from .scene import SLOTS, Phrase, Scene, colour_phrase, parse, style_noun, tokenize
 from .scenery import background, move, setting_phrase, style
@@ -27,15 +27,23 @@ def become(scene: Scene, edit: Edit) -> Outcome | None:
     keys = [token.key for token in tokenize(value)]
     if not keys:
         raise refusal("the instruction does not say what to change it into")
-    looks = re.match(r"look(?:s|ing)? like ", value)
-    if looks:
+    if looks := re.match(r"(?:look|appear|seem)(?:s|ing)? (?:more )?like ", value):
+        if not in_subject(scene, edit.target):
+            raise refusal(f"{edit.target!r} alone cannot look like {value[looks.end() :]!r}")
         return style(scene, Edit("be", value=value[looks.end() :]))
-    core = keys[1:] if keys[0] in words.ARTICLES else keys
+    core = (keys[1:] if keys[0] in words.ARTICLES else keys) or keys
+    bare = edit.action == "scene"
     whole = is_pronoun(edit.target) or is_picture(scene, edit.target)
-    if colour_phrase(core):
+    if colour_phrase(core) and not bare:
         if whole and core == ["black", "and", "white"]:
             return style(scene, Edit("be", value=f"in {value}"))
         return recolour(scene, Edit("recolour", edit.target, value))
+    if not whole and core[0] in words.TIMES and (found := mentions(scene, edit.target)):
+        phrase = phrase_of(scene, found[0])
+        if phrase.kind in SLOTS:  # "turn day into night"
+            return background(scene, setting_phrase(value), phrase)
+    if is_pronoun(edit.target) and placement(scene, parse(value)):
+        return add(scene, Edit("add", value=value))
     if keys[0] in words.PREPOSITIONS:
         return _prepositional(scene, edit.target, value)
     scenery = core[0] in words.SCENE_ADJECTIVES or core[0] in words.TIMES or core[0] == "underwater"
@@ -43,8 +51,8 @@ def become(scene: Scene, edit: Edit) -> Outcome | None:
         if not in_subject(scene, edit.target):
             raise refusal(f"{edit.target!r} alone cannot be {value!r}")
         return background(scene, setting_phrase(value))
-    bare_verb = keys[0] in words.VERBS or keys[0] in words.GERUNDS
-    if bare_verb or (keys[0][-1] == "s" and keys[0] in words.FINITE):
+    verb = keys[0] in words.VERBS or keys[0] in words.GERUNDS
+    if not bare and (verb or (keys[0][-1] == "s" and keys[0] in words.FINITE)):
         return act(scene, edit.target, value)
     styled = parse(value)
     is_style = style_noun(core) or (whole and len(core) == 1 and core[0] in words.STYLE_ADJECTIVES)
@@ -58,7 +66,7 @@ def become(scene: Scene, edit: Edit) -> Outcome | None:
         if not in_subject(scene, edit.target):
             raise refusal(f"{value!r} is a style of the whole picture, not of {edit.target!r}")
         return _in_style(scene, edit, styled, is_style)
-    if edit.action == "scene":
+    if bare:
         raise refusal(f"{edit.value[:80]!r} cannot be read as an instruction")
     into = edit.action == "become"
     return replace(scene, Edit("replace", edit.target, value), strict=not into)
@@ -158,6 +166,8 @@ def _divide(scene: Scene, text: str) -> tuple[str, str]:
     for i in range(1, min(len(tokens), 14)):
         target, value = text[: tokens[i - 1].end], text[tokens[i].start :]
         try:
+            if i == 1 and is_pronoun(target):
+                return target, value
             if tokens[i - 1].key not in DANGLING and _reference(scene, target):
                 known = target, value
         except InvalidInput as error:
@@ -184,7 +194,7 @@ def lack(scene: Scene, edit: Edit) -> Outcome:
 
 
 def whole(scene: Scene, edit: Edit) -> Outcome | None:
-    """Bare words, or "use ...": certain only when they name a style, a place, a time or a hue."""
+    """Bare words, or "use ...": certain only when they name a style, a place or a time."""
     keys = [token.key for token in tokenize(edit.value)]
     if keys and keys[-1] in words.BACKDROPS:
         return setting(scene, Edit("setting", value=edit.value))
@@ -218,10 +228,9 @@ def instead(scene: Scene, edit: Edit) -> Outcome | None:
             return background(scene, setting_phrase(value), phrase)
         return _swap(scene, phrase, value)
     if colour_phrase(old) and not mentions(scene, target):
-        head = value if colour_phrase(keys) else ""
-        if head:
+        if colour_phrase(keys):
             return recolour(scene, Edit("recolour", "it", value))
-        raise refusal(f"{target!r} names no thing")
+        return _ACTIONS[(left := clause(edit.value)).action](scene, left)
     if keys[0] in words.PREPOSITIONS:
         phrase = phrase_of(scene, resolve(scene, target)[0])
         return (

@@ -23,7 +23,8 @@ def parts(target: str) -> list[str]:
     """The things that a target lists: "the hat and the scarf" is two, "the black and white cat" one."""
     named = parse(target)
     nouns = [noun for noun in named.subjects() if not noun.after_of]
-    if len(nouns) < 2:
+    joined = all(named.tokens[noun.start - 1].key in ("and", ",", "&") for noun in nouns[1:])
+    if len(nouns) < 2 or not joined:
         return [target]
     starts = [noun.start for noun in nouns]
     listed = (

@@ -46,6 +46,8 @@ def setting_phrase(value: str) -> str:
         return named if head == "underwater" else f"{lead} {named}"
     if len(core) == len(keys) and value[:1].isupper():
         return f"in {value}"
+    if len(core) == len(keys):
+        raise refusal(f"{value[:80]!r} is not a place, a time of day or a colour")
     return f"in front of {value}"
 
 

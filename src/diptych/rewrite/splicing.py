@@ -19,7 +19,7 @@ _ARTICLE = re.compile(r"(?:\A|(?<=\W))(a)n?(\s+)\Z", re.IGNORECASE)
 _FOREIGN = frozenset(
     """make turn change replace remove delete erase add put give please instead should could would
     must want it i me you don't doesn't not more less fewer bigger smaller same it's into than
-    except than other is are""".split()
+    except than other is are or so""".split()
 )
 
 
@@ -94,7 +94,12 @@ def noun_value(value: str, loose: bool) -> Scene:
     first = scene.phrases[0] if scene.phrases else None
     if new is None or first is None or first.kind != "subject" or len(scene.of_kind("subject")) > 1:
         raise refusal(f"{value[:80]!r} cannot be read as one thing")
-    if any(scene.tokens[noun.start].key == "the" for noun in subjects[1:]):
+    listed = [noun for noun in subjects[1:] if not noun.after_of]
+    if any(
+        scene.tokens[noun.start].key == "the"
+        or (noun.core == noun.start and not words.plural(scene.head(noun)))
+        for noun in listed
+    ):
         raise refusal(f"{value[:80]!r} reads as two edits that cannot be told apart")
     bare = new.core == new.start
     if bare and not loose and not words.plural(scene.head(new)):

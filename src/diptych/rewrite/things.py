@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from . import words
+from .additions import carry_out
 from .commands import Edit
 from .nouns import (
     compose,
@@ -17,9 +18,9 @@ from .nouns import (
     refusal,
     resolve,
 )
-from .scene import SLOTS, Noun, Scene, colour_phrase, parse, tokenize
+from .scene import SLOTS, Noun, Phrase, Scene, colour_phrase, parse, tokenize
 from .scenery import background, setting_phrase
-from .splicing import Kind, Outcome, drop, noun_value, splice
+from .splicing import Outcome, drop, noun_value, splice
 
 
 def recolour(scene: Scene, edit: Edit) -> Outcome:
@@ -59,49 +60,76 @@ def recolour(scene: Scene, edit: Edit) -> Outcome:
 
 
 def replace(scene: Scene, edit: Edit, *, strict: bool = False) -> Outcome:
-    target_keys = [token.key for token in tokenize(edit.target)]
+    """Put a noun phrase in the place of every mention of the target.
+
+    `strict` wants an article before a single thing, as in "make it a bear"; "make it bear" is no
+    noun for certain, "replace it with bear" is.
+    """
     if is_picture(scene, edit.target):
         raise refusal(f"{edit.target!r} is the whole picture: name the thing to replace")
     found = resolve(scene, edit.target)
     phrase = phrase_of(scene, found[0])
     if phrase.kind in SLOTS:
-        return background(scene, setting_phrase(edit.value), phrase)
-    loose = not strict
-    value = noun_value(edit.value, loose)
+        return background(scene, _same_manner(scene, phrase, edit.value), phrase)
+    value = noun_value(edit.value, loose=not strict)
     new = value.subjects()[0]
-    if value.tokens[new.start].key in ("the", "its") and not is_pronoun(edit.target):
-        with_head = [n for p in scene.phrases for n in p.nouns if scene.head(n) == value.head(new)]
-        if with_head:
-            raise refusal(
-                f"{edit.value[:60]!r} is in the picture already: describe the new picture instead"
-            )
+    if value.tokens[new.start].key == "the" and mentions(scene, value.words(new.start, new.end)):
+        raise refusal(
+            f"{edit.value[:60]!r} is in the picture already: describe the new picture instead"
+        )
+    # What belongs to an object stands right behind it; what a new subject does is a further edit.
     local = phrase.kind != "subject"
-    inline = [p for p in value.phrases if local or p.kind in ("subject", "relation")]
-    outside = [] if local else [p for p in value.phrases if p.kind in SLOTS]
+    inline = value.phrases if local else value.of_kind("subject")
     tail = value.words(new.end, inline[-1].end)
-    articleless = not is_pronoun(edit.target) and target_keys[0] not in words.DETERMINERS
+    articleless = not is_pronoun(edit.target) and parse(edit.target).subjects()[0].start == (
+        parse(edit.target).subjects()[0].core
+    )
     text = scene.text
     for i, noun in reversed(list(enumerate(found))):
         wanted = edit.target if i == 0 else scene.words(noun.start, noun.end)
         made = compose(scene, noun, value, wanted, articleless)
         end = noun.end
-        if i == 0 and tail:
-            made = f"{made}{'' if tail[0] == ',' else ' '}{tail}"
-        while (
-            i == 0
-            and (" of " in edit.target or tail.startswith("of "))
-            and (following := of_part(scene, end))
-        ):
-            end = following
+        if i == 0:
+            if " of " in edit.target or tail.startswith("of "):
+                end = _past_of_parts(scene, end)
+            made = f"{made}{'' if tail[:1] == ',' else ' '}{tail}".rstrip()
+            text = _agree(parse(text), noun, end, value, new)
         text = splice(parse(text), noun.start, end, made)
     head, new_head = scene.head(found[0]), value.words(new.end - 1, new.end)
     possessive = re.compile(rf"\b{re.escape(head)}(?=['’]s\b)", re.IGNORECASE)
-    text = possessive.sub(new_head, text)
-    kind: Kind = "replace"
-    for p in outside:
-        text = background(parse(text), value.words(p.start, p.end)).text
-        kind = "background"
-    return Outcome(text, kind, bool(outside))
+    outcome = Outcome(possessive.sub(lambda _: new_head, text), "replace")
+    rest = [] if local else value.phrases[len(inline) :]
+    target = edit.target if is_pronoun(edit.target) else f"the {value.words(new.core, new.end)}"
+    return carry_out(outcome, rest, value, target)
+
+
+def _same_manner(scene: Scene, phrase: Phrase, value: str) -> str:
+    """`value` as a setting, behind the old preposition when it has none of its own."""
+    new = setting_phrase(value)
+    if new == f"in front of {value}":
+        new = f"{scene.words(phrase.start, phrase.nouns[0].start)} {value}"
+    return new
+
+
+def _past_of_parts(scene: Scene, end: int) -> int:
+    while following := of_part(scene, end):
+        end = following
+    return end
+
+
+def _agree(scene: Scene, noun: Noun, end: int, value: Scene, new: Noun) -> str:
+    """Make a finite verb behind `noun` agree with the noun that is about to replace it."""
+    before, after = _several(scene, noun), _several(value, new)
+    forms = words.PLURAL_VERBS if after else words.SINGULAR_VERBS
+    follows = scene.tokens[end].key if end < len(scene.tokens) else ""
+    if before != after and follows in forms:
+        return splice(scene, end, end + 1, forms[follows])
+    return scene.text
+
+
+def _several(scene: Scene, noun: Noun) -> bool:
+    counted = scene.tokens[noun.start].key in words.COUNTS
+    return counted or words.plural(scene.head(noun))
 
 
 def remove(scene: Scene, edit: Edit) -> Outcome:

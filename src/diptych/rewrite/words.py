@@ -72,12 +72,13 @@ ADJECTIVES |= dict.fromkeys(COLOURS, "color")
 
 TIMES = {
     **dict.fromkeys(
-        """night nighttime sunset sunrise dawn dusk noon midday midnight twilight daytime""".split(),
+        """night nighttime sunset sunrise dawn dusk noon midday midnight twilight""".split(),
         "at",
     ),
     **dict.fromkeys("winter summer spring autumn fall".split(), "in"),
     **dict.fromkeys(["morning", "evening", "afternoon"], "in the"),
     "day": "during the",
+    "daytime": "in the",
     "christmas": "at",
     "halloween": "at",
 }
@@ -95,6 +96,8 @@ SCENE_ADJECTIVES = {
     "windy": "in the wind",
     "wintry": "in winter",
     "nocturnal": "at night",
+    **dict.fromkeys("rain rains raining".split(), "in the rain"),
+    **dict.fromkeys("snow snows snowing".split(), "in the snow"),
 }
 PLACES = {
     **dict.fromkeys(
@@ -202,6 +205,12 @@ ING_NOUNS = frozenset(
 )
 ED_NOUNS = frozenset("breed speed steed seaweed tweed bobsled".split())
 S_SINGULARS = frozenset(["lens", "series", "species"])
+# What a body does as a whole: one excludes the other. What is done by hand goes with any but sleep.
+POSTURES = frozenset(
+    """sit stand lie sleep run walk jump fly swim dance kneel float hover climb lean rest hang crawl
+    march hop dive nap perch stretch ride drive sail ski skate surf""".split()
+)
+ASLEEP = frozenset(["sleep", "nap"])
 # The object of these is never somebody who could wear or hold what is named next.
 LIFELESS = frozenset("""reading wearing writing playing eating drinking sipping baking""".split())
 # These take the words after them as their object, even when those name a place.
@@ -264,6 +273,10 @@ def third_person(verb: str) -> str:
 
 FINITE = frozenset(third_person(verb) for verb in VERBS) | _IRREGULAR
 GERUNDS = {gerund(verb): verb for verb in VERBS}
+BASES = {third_person(verb): verb for verb in VERBS}
+# How a verb agrees with several ("sits", "sit") and with one.
+PLURAL_VERBS = {"is": "are", "was": "were", "has": "have", **BASES}
+SINGULAR_VERBS = {many: one for one, many in PLURAL_VERBS.items()}
 
 
 def plural(word: str) -> bool:
