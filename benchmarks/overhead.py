@@ -60,7 +60,7 @@ def serve(side: int, delay: float) -> None:
     """The peer's process: print the address, then serve until standard input closes."""
     from diptych.testing.peers import OpenAIPeer
 
-    with OpenAIPeer(image=png(side), delay=delay) as peer:
+    with OpenAIPeer(key=KEY, image=png(side), delay=delay, record=False) as peer:
         print(peer.base_url, flush=True)
         sys.stdin.read()
 

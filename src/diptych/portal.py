@@ -25,6 +25,7 @@ class Portal:
         self._users = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._last_words: set[asyncio.Task[None]] = set()
 
     def acquire(self) -> None:
         """Register a user; starts the loop for the first one."""
@@ -64,6 +65,14 @@ class Portal:
         except BaseException:
             future.cancel()
             raise
+
+    def finish(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """As `call`, from any thread: a finalizer may run in the loop's own, which cannot wait."""
+        if threading.current_thread() is self._thread and self._loop is not None:
+            self._last_words.add(task := self._loop.create_task(coroutine))
+            task.add_done_callback(self._last_words.discard)
+        else:
+            self.call(coroutine)
 
 
 def _serve(loop: asyncio.AbstractEventLoop) -> None:

@@ -69,7 +69,8 @@ class ImageClient:
         self.model = self._client.model
         self._portal = portal.PORTAL
         self._portal.acquire()
-        self._release = weakref.finalize(self, self._portal.release)
+        # Also for a client that nobody closes: its connections end with it, not with the process.
+        self._close = weakref.finalize(self, _close, self._portal, self._client)
 
     def __repr__(self) -> str:
         return f"ImageClient({self.model!r})"
@@ -82,9 +83,7 @@ class ImageClient:
 
     def close(self) -> None:
         """Close connections, or free the engine. The client cannot be used afterwards."""
-        if self._release.alive:
-            self._call(self._client.aclose())
-            self._release()
+        self._close()
 
     # Making pictures
 
@@ -286,6 +285,11 @@ class Job:
     def cancel(self) -> bool:
         """Stop the job here and ask the provider to stop it. False when it had already ended."""
         return self._client._call(self._job.cancel())
+
+
+def _close(loop: portal.Portal, client: AsyncImageClient) -> None:
+    loop.finish(client.aclose())
+    loop.release()
 
 
 async def _following(events: AsyncGenerator[T, None]) -> T:

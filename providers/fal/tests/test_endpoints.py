@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from diptych_fal.endpoints import Endpoint, endpoint, known
 
 import diptych
 from diptych import ImageClient
 from diptych.cards import EditMode, Paradigm
 from diptych.errors import RetiredModel, UnknownModel
-from diptych_fal.endpoints import Endpoint, endpoint, known
 
 LISTED = [row for row in known() if not row.retired]
 PUBLISHED = [row for row in LISTED if not row.unlisted]

@@ -270,7 +270,9 @@ def test_loras_have_a_path_and_a_scale() -> None:
     ]
 
 
-@pytest.mark.parametrize("path", ["/home/me/w.safetensors", "./w.safetensors", "~/w", "http://a.b/c"])
+@pytest.mark.parametrize(
+    "path", ["/home/me/w.safetensors", "./w.safetensors", "~/w", "http://a.b/c"]
+)
 def test_a_lora_on_this_machine_is_refused(path: str) -> None:
     with pytest.raises(InvalidInput, match="https URL"):
         planned("flux-lora", adapters=[path])
@@ -284,7 +286,12 @@ def test_controls_go_to_the_list_for_their_kind(picture: Image) -> None:
     ]
     payload = sent(planned("flux-general", controls=controls))
     assert payload["easycontrols"] == [
-        {"control_method_url": "canny", "image_control_type": "spatial", "image_url": picture, "scale": 0.7}
+        {
+            "control_method_url": "canny",
+            "image_control_type": "spatial",
+            "image_url": picture,
+            "scale": 0.7,
+        }
     ]
     assert payload["controlnets"] == [
         {
@@ -319,7 +326,9 @@ def test_a_control_that_cannot_be_placed_is_refused(
 
 
 def test_stable_diffusion_takes_one_controlnet(picture: Image) -> None:
-    payload = sent(planned("stable-diffusion-v35-large", controls=[Control("canny", picture, path="a/b")]))
+    payload = sent(
+        planned("stable-diffusion-v35-large", controls=[Control("canny", picture, path="a/b")])
+    )
     assert payload["controlnet"]["path"] == "a/b"
 
 
@@ -373,7 +382,9 @@ def test_known_extras_pass_and_others_are_noticed() -> None:
         ({"seed": 2}, {"num_images": 2}),
     ],
 )
-def test_an_extra_may_not_contradict_an_option(options: dict[str, Any], extra: dict[str, Any]) -> None:
+def test_an_extra_may_not_contradict_an_option(
+    options: dict[str, Any], extra: dict[str, Any]
+) -> None:
     with pytest.raises(InvalidInput, match="only once"):
         planned("flux/dev", extra=extra, **options)
 

@@ -83,7 +83,7 @@ def rewrite(instruction: str, source: str) -> Rewrite:
             done.append(outcome)
     if not done:
         raise refusal(f"{instruction.strip()[:80]!r} asks for no change that is understood")
-    if tokenize(text) == [] or _words(text) == _words(old):
+    if _words(text) == _words(old):
         raise refusal(f"{instruction.strip()[:80]!r} changes nothing in {old[:80]!r}")
     kind = next((o.kind for o in done if o.kind in ("style", "background")), done[0].kind)
     return Rewrite(text, kind, any(o.wide for o in done), _new_words(old, text))

@@ -142,6 +142,8 @@ def act(scene: Scene, target: str, value: str) -> Outcome:
             base = next((v for v in (low, low[:-1], low[:-2]) if v in words.VERBS), "")
             parts[i] = words.gerund(base) if base and low not in words.GERUNDS else word
     doing = parse("x " + " ".join(parts))
+    if len(doing.phrases) < 2 or doing.phrases[1].start != 1 or doing.of_kind("tag"):
+        raise refusal(f"{value[:80]!r} cannot be read as something to do")
     new = doing.phrases[1]
     phrase = doing.words(new.start, new.end)
     verb = parts[0]

@@ -21,65 +21,78 @@ def apply(source: str, edit: Edit) -> Outcome | None:
     return _ACTIONS[edit.action](parse(source), edit)
 
 
-def become(scene: Scene, edit: Edit) -> Outcome | None:
+def become(scene: Scene, edit: Edit) -> Outcome:
     """ "it" or "the dog" becomes whatever the value turns out to be."""
     value = re.sub(r"\A(?:be|become|to be|being) ", "", edit.value.strip(" ,"))
     keys = [token.key for token in tokenize(value)]
     if not keys:
         raise refusal("the instruction does not say what to change it into")
-    if looks := re.match(r"(?:look|appear|seem)(?:s|ing)? (?:more )?like ", value):
-        if not in_subject(scene, edit.target):
-            raise refusal(f"{edit.target!r} alone cannot look like {value[looks.end() :]!r}")
-        return style(scene, Edit("be", value=value[looks.end() :]))
     core = (keys[1:] if keys[0] in words.ARTICLES else keys) or keys
     bare = edit.action == "scene"
-    whole = is_pronoun(edit.target) or is_picture(scene, edit.target)
     if colour_phrase(core) and not bare:
-        if whole and core == ["black", "and", "white"]:
+        if core == ["black", "and", "white"] and _whole(scene, edit.target):
             return style(scene, Edit("be", value=f"in {value}"))
         return recolour(scene, Edit("recolour", edit.target, value))
-    if not whole and core[0] in words.TIMES and (found := mentions(scene, edit.target)):
-        phrase = phrase_of(scene, found[0])
-        if phrase.kind in SLOTS:  # "turn day into night"
-            return background(scene, setting_phrase(value), phrase)
     if is_pronoun(edit.target) and placement(scene, parse(value)):
         return add(scene, Edit("add", value=value))
     if keys[0] in words.PREPOSITIONS:
         return _prepositional(scene, edit.target, value)
-    scenery = core[0] in words.SCENE_ADJECTIVES or core[0] in words.TIMES or core[0] == "underwater"
-    if scenery and (len(core) == 1 or core[1:] == ["time"]):
-        if not in_subject(scene, edit.target):
-            raise refusal(f"{edit.target!r} alone cannot be {value!r}")
-        return background(scene, setting_phrase(value))
-    verb = keys[0] in words.VERBS or keys[0] in words.GERUNDS
-    if not bare and (verb or (keys[0][-1] == "s" and keys[0] in words.FINITE)):
-        return act(scene, edit.target, value)
-    styled = parse(value)
-    is_style = style_noun(core) or (whole and len(core) == 1 and core[0] in words.STYLE_ADJECTIVES)
-    later = styled.phrases[1:]
-    if later and all(phrase.kind in SLOTS for phrase in later):
-        first = styled.phrases[0].nouns[-1:]
-        if first and style_noun(styled.keys(first[0].core, first[0].end)):
-            look = styled.words(0, styled.phrases[0].end)
-            return carry_out(become(scene, Edit(edit.action, edit.target, look)), later, styled)
-    if is_style or (styled.phrases and styled.phrases[0].kind == "style"):
-        if not in_subject(scene, edit.target):
-            raise refusal(f"{value!r} is a style of the whole picture, not of {edit.target!r}")
-        return _in_style(scene, edit, styled, is_style)
+    done = _as_scenery(scene, edit.target, value, core) or _as_style(scene, edit, value, core)
+    if done:
+        return done
     if bare:
         raise refusal(f"{edit.value[:80]!r} cannot be read as an instruction")
+    third_person = keys[0][-1] == "s" and keys[0] in words.FINITE
+    if keys[0] in words.VERBS or keys[0] in words.GERUNDS or third_person:
+        return act(scene, edit.target, value)
     into = edit.action == "become"
     return replace(scene, Edit("replace", edit.target, value), strict=not into)
 
 
-def _in_style(scene: Scene, edit: Edit, value: Scene, whole: bool) -> Outcome | None:
-    if whole:
-        return style(scene, Edit("be", value=value.text))
-    first = value.phrases[0]
-    text = value.words(first.start, first.end).removesuffix(" of")
-    after = value.words(first.end, len(value.tokens))
-    outcome = style(scene, Edit("be", value=text))
-    if value.tokens[first.end - 1].key == "of" and not is_pronoun(after):
+def _whole(scene: Scene, target: str) -> bool:
+    return is_pronoun(target) or is_picture(scene, target)
+
+
+def _as_scenery(scene: Scene, target: str, value: str, core: list[str]) -> Outcome | None:
+    """ "snowy", "night", "day" as a value; None for anything else."""
+    named = core[0] in words.SCENE_ADJECTIVES or core[0] in words.TIMES or core[0] == "underwater"
+    if not named or (len(core) > 1 and core[1:] != ["time"]):
+        return None
+    if not _whole(scene, target):
+        found = mentions(scene, target)
+        phrase = phrase_of(scene, found[0]) if found else None
+        if phrase and phrase.kind in SLOTS:  # "turn day into night"
+            return background(scene, setting_phrase(value), phrase)
+        if not phrase or phrase.kind != "subject":
+            raise refusal(f"{target!r} alone cannot be {value!r}")
+    return background(scene, setting_phrase(value))
+
+
+def _as_style(scene: Scene, edit: Edit, value: str, core: list[str]) -> Outcome | None:
+    """ "a watercolor", "pixel art at night", "an oil painting of a wolf"; None for anything else."""
+    looks = re.match(r"(?:look|appear|seem)(?:s|ing)? (?:more )?like ", value)
+    parsed = parse(value)
+    first = parsed.phrases[0] if parsed.phrases else None
+    named = looks or style_noun(core)
+    if len(core) == 1 and core[0] in words.STYLE_ADJECTIVES:
+        named = _whole(scene, edit.target)
+    later = parsed.phrases[1:]
+    ahead = bool(first and later and all(phrase.kind in SLOTS for phrase in later)) and style_noun(
+        parsed.keys(0, later[0].start)
+    )
+    if not (named or ahead or (first and first.kind == "style")):
+        return None
+    if not in_subject(scene, edit.target):
+        raise refusal(f"{value[:60]!r} is a style of the whole picture, not of {edit.target!r}")
+    if named:
+        return style(scene, Edit("be", value=value[looks.end() :] if looks else value))
+    assert first is not None
+    look = parsed.words(0, first.end)
+    outcome = style(scene, Edit("be", value=look.removesuffix(" of")))
+    if ahead:
+        return carry_out(outcome, later, parsed)
+    after = parsed.words(first.end, len(parsed.tokens))
+    if look.endswith(" of") and not is_pronoun(after):
         other = replace(parse(outcome.text), Edit("replace", "it", after), strict=True)
         return Outcome(other.text, "style", True)
     return outcome
@@ -90,7 +103,10 @@ def _prepositional(scene: Scene, target: str, value: str) -> Outcome:
     parsed = parse("x " + value)
     phrases = parsed.phrases[1:]
     first = parsed.words(phrases[0].start, phrases[0].end) if phrases else ""
-    if not phrases or phrases[0].start != 1 or re.search(r"\bthe (?:back|fore)ground\Z", first):
+    related = bool(phrases) and phrases[0].kind != "relation"
+    if phrases and phrases[0].kind == "relation":
+        related = bool(phrases[0].nouns) and tokenize(value)[0].key in words.RELATING
+    if not related or phrases[0].start != 1 or re.search(r"\bthe (?:back|fore)ground\Z", first):
         raise refusal(f"{value[:80]!r} does not say where or how")
     if not in_subject(scene, target):
         if first.startswith("with ") and len(phrases) == 1:
@@ -127,25 +143,25 @@ def _reference(scene: Scene, target: str) -> bool:
     return is_pronoun(target) or is_picture(scene, target) or bool(mentions(scene, target))
 
 
-def make(scene: Scene, edit: Edit) -> Outcome | None:
+def make(scene: Scene, edit: Edit) -> Outcome:
     """ "the dog a cat", "it red", "the dogs cats": the longest known thing that leaves a value."""
     target, value = _divide(scene, edit.value)
     return become(scene, Edit("be", target, value))
 
 
-def give(scene: Scene, edit: Edit) -> Outcome | None:
+def give(scene: Scene, edit: Edit) -> Outcome:
     target, value = _divide(scene, edit.value)
     return have(scene, Edit("have", target, value))
 
 
-def have(scene: Scene, edit: Edit) -> Outcome | None:
+def have(scene: Scene, edit: Edit) -> Outcome:
     if is_pronoun(edit.target):
         return add(scene, Edit("add", value=edit.value))
     checked(edit.value)
     return Outcome(join(scene, resolve(scene, edit.target)[0], edit.value), "add")
 
 
-def put(scene: Scene, edit: Edit) -> Outcome | None:
+def put(scene: Scene, edit: Edit) -> Outcome:
     """ "it on a beach" moves the subject; "a crown on the fox" adds."""
     first = tokenize(edit.value)[0].key
     if first in words.PRONOUNS or (first not in words.ARTICLES and first not in words.COUNTS):
@@ -181,7 +197,7 @@ def _divide(scene: Scene, text: str) -> tuple[str, str]:
     raise refusal(f"{text[:80]!r} does not say what to change it into")
 
 
-def from_to(scene: Scene, edit: Edit) -> Outcome | None:
+def from_to(scene: Scene, edit: Edit) -> Outcome:
     """ "the dog from brown to black", "the fox from a fox to a cat"."""
     _, found, value = edit.value.rpartition(" to ")
     if not found:
@@ -193,7 +209,7 @@ def lack(scene: Scene, edit: Edit) -> Outcome:
     return remove(scene, Edit("remove", edit.value))
 
 
-def whole(scene: Scene, edit: Edit) -> Outcome | None:
+def whole(scene: Scene, edit: Edit) -> Outcome:
     """Bare words, or "use ...": certain only when they name a style, a place or a time."""
     keys = [token.key for token in tokenize(edit.value)]
     if keys and keys[-1] in words.BACKDROPS:
@@ -208,7 +224,7 @@ _LEAD = re.compile(
 )
 
 
-def instead(scene: Scene, edit: Edit) -> Outcome | None:
+def instead(scene: Scene, edit: Edit) -> Outcome:
     """ "a cat instead of the dog", "have it hold a guitar instead of a book"."""
     value = edit.value[_LEAD.match(edit.value).end() :]  # type: ignore[union-attr]
     target = edit.target
@@ -230,7 +246,10 @@ def instead(scene: Scene, edit: Edit) -> Outcome | None:
     if colour_phrase(old) and not mentions(scene, target):
         if colour_phrase(keys):
             return recolour(scene, Edit("recolour", "it", value))
-        return _ACTIONS[(left := clause(edit.value)).action](scene, left)
+        left = clause(edit.value)
+        if left.action in ("make", "be"):
+            return _ACTIONS[left.action](scene, left) or Outcome(scene.text, "recolour")
+        raise refusal(f"{target!r} names no thing")
     if keys[0] in words.PREPOSITIONS:
         phrase = phrase_of(scene, resolve(scene, target)[0])
         return (

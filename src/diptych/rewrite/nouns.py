@@ -6,6 +6,7 @@ from ..errors import InvalidInput
 from . import words
 from .scene import Noun, Phrase, Scene, parse, tokenize
 
+MOST_MENTIONS = 20
 HINT = (
     "Understood are: 'make the dog a cat', 'replace X with Y', 'a cat instead of the dog', "
     "'make the car red', 'add a hat', 'remove the book', 'put it on a beach', 'make it at night', "
@@ -69,6 +70,8 @@ def in_subject(scene: Scene, target: str) -> bool:
 def resolve(scene: Scene, target: str) -> list[Noun]:
     """Every mention of the one thing that `target` names, first mention first."""
     found = mentions(scene, target)
+    if len(found) > MOST_MENTIONS:
+        raise refusal(f"{target[:60]!r} is named more than {MOST_MENTIONS} times")
     if found:
         return found
     things = dict.fromkeys(
@@ -105,7 +108,7 @@ def mentions(scene: Scene, target: str) -> list[Noun]:
         return _references(scene, found, same_head)
     fresh = [noun for noun in found if not _definite(scene, noun)]
     if len(fresh) > 1 or (fresh and fresh[0] is not found[0]):
-        each = ", ".join(repr(scene.words(n.start, n.end)) for n in found)
+        each = ", ".join(repr(scene.words(n.start, n.end)) for n in found[:5])
         raise refusal(f"{target[:60]!r} could be any of {each}: say which one")
     return found
 

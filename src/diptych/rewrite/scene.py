@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple
 
 from . import words
@@ -53,7 +54,7 @@ class Scene:
     """A parsed description."""
 
     text: str
-    tokens: list[Token]
+    tokens: tuple[Token, ...]
     phrases: list[Phrase]
 
     def keys(self, start: int, end: int) -> list[str]:
@@ -77,11 +78,14 @@ class Scene:
         return [phrase for phrase in self.phrases if phrase.kind in kinds]
 
 
-def tokenize(text: str) -> list[Token]:
+@lru_cache(maxsize=256)
+def tokenize(text: str) -> tuple[Token, ...]:
     """The words and marks of `text`."""
-    return [Token(key(m[0]), m.start(), m.end(), m[0][0].isalnum()) for m in _TOKEN.finditer(text)]
+    found = _TOKEN.finditer(text)
+    return tuple([Token(key(m[0]), m.start(), m.end(), m[0][0].isalnum()) for m in found])
 
 
+@lru_cache(maxsize=128)
 def parse(text: str) -> Scene:
     """Parse a description; every text has a parse, at worst one without a subject."""
     return _Walk(text).scene()
@@ -153,6 +157,8 @@ class _Walk:
 
     def style_prefix(self) -> int:
         """The number of tokens in an opening like "a loose watercolor of"."""
+        if "of" not in self.keys[1:10]:
+            return 0
         for i in range(min(self.size, 10)):
             k = self.keys[i]
             if not self.tokens[i].is_word or (i and k in words.DETERMINERS):
@@ -177,7 +183,10 @@ class _Walk:
             return self.after_verb(i)
         end, nouns = self.nouns(i)
         if end == i:
-            return Phrase("tag", i, i + 1)
+            end = i + 1
+            while end < self.size and self.keys[end] in words.DETERMINERS:
+                end += 1
+            return Phrase("tag", i, end)
         keys = self.keys[nouns[0].core : nouns[0].end]
         if not has_subject:
             # "Pixel art, a fox": the tag comes first
@@ -215,49 +224,40 @@ class _Walk:
         return end
 
     def kind_of(self, i: int, lead: int, noun: Noun) -> str:
+        """What a preposition and its noun say: style, a slot, a frame, or just a relation."""
         preposition = self.keys[i]
         head = self.keys[noun.end - 1]
         core = self.keys[noun.core : noun.end]
         determined = noun.core > noun.start
-        if (
-            preposition in ("in", "as", "like", "with")
-            and lead == 1
-            and style_noun(core)
-            and (
-                preposition == "as"
-                or core[-1] == "style"
-                or (preposition == "in" and not determined)
-            )
-        ):
-            return "style"
-        if core == ["black"] and self.keys[noun.end : noun.end + 2] == ["and", "white"]:
-            return "relation"
+        if preposition in ("in", "as", "like") and lead == 1 and style_noun(core):
+            styled = preposition == "as" or core[-1] == "style"
+            if styled or (preposition == "in" and not determined):
+                return "style"
         if head in words.BACKDROPS and preposition in ("on", "against", "with", "over", "in"):
-            if preposition == "in" and core == [head]:
-                return "frame"
-            return "backdrop"
-        owned = determined and self.keys[noun.start] in words.OWNERS
-        if owned and head not in words.PLACES:
+            return "frame" if preposition == "in" and core == [head] else "backdrop"
+        if determined and self.keys[noun.start] in words.OWNERS and head not in words.PLACES:
             return "frame" if preposition in ("in", "on") else "relation"
-        if preposition in ("at", "in", "during", "by", "on", "under") and lead == 1:
+        if preposition in words.WHEN and lead == 1:
             if head in words.TIMES or core[-2:] == ["golden", "hour"]:
                 return "time"
             if head in words.WEATHER:
                 return "weather"
             if head in words.FRAME and head != "sky" and core == [head]:
                 return "frame"
+        return self.place_kind(i, lead, noun)
+
+    def place_kind(self, i: int, lead: int, noun: Noun) -> str:
+        preposition, head = self.keys[i], self.keys[noun.end - 1]
         if self.keys[i : i + lead] == ["in", "front", "of"]:
             return "place"
-        if head in words.PLACES and preposition in (
-            "in", "on", "at", "by", "against", "inside", "under", "above", "over", "outside",
-            "amid", "among", "through", "across",
-        ):  # fmt: skip
+        if head in words.PLACES and preposition in words.WHERE:
             return "place"
         if head in ("stars", "moon") and preposition in ("under", "beneath"):
             return "time"
         if preposition in ("in", "at", "inside") and lead == 1:
-            unlisted = head not in words.NOT_PLACES and head not in words.WORN
-            if unlisted and not colour_phrase(core) and (determined or self.capital(noun.start)):
+            named = noun.core > noun.start or self.capital(noun.start)
+            hue = colour_phrase(self.keys[noun.core : noun.end])
+            if named and not hue and head not in words.NOT_PLACES and head not in words.WORN:
                 return "place"
         return "relation"
 
@@ -347,7 +347,9 @@ class _Walk:
             or bool(self.preposition(i + 1))
             or self.adverb(i + 1)
         )
-        if len(k) > 4 and k.endswith("ing") and k not in words.ING_NOUNS:
+        if len(k) > 4 and k.endswith("ing"):
+            if k in words.ING_NOUNS:
+                return following in words.DETERMINERS and k in words.GERUNDS
             return closed or not words.adjective(before)
         if k.endswith("ed") and len(k) > 4 and k not in words.ED_NOUNS:
             return closed

@@ -11,6 +11,10 @@ from .scene import SLOTS, Phrase, Scene, colour_phrase, parse, style_noun
 from .splicing import CONTENT, Outcome, checked, drop, insert_after, splice
 
 
+# What a style phrase behind the subject opens with.
+_LOOKS = frozenset("in as by painted drawn rendered".split())
+
+
 def setting_phrase(value: str) -> str:
     """The phrase that names a setting: "a beach" is "on a beach", "night" is "at night"."""
     scene = checked(value)
@@ -33,7 +37,7 @@ def setting_phrase(value: str) -> str:
             return f"{words.TIMES[single]} {single}"
         if single in words.WEATHER:
             return f"{words.WEATHER[single]} {single}"
-    if head in words.BACKDROPS:
+    if head in words.BACKDROPS and len(core) > 1:
         return f"on {value if len(core) < len(keys) else words.article(core[0]) + ' ' + value}"
     if head in words.TIMES:
         return f"{'on' if head in ('night', 'day') else 'at'} {value}"
@@ -55,12 +59,14 @@ def style(scene: Scene, edit: Edit) -> Outcome:
     value = re.sub(r"\A(?:as|like|in|into|to) (?=an? (?!.*style\b))", "", edit.value.strip())
     keys = [token.key for token in checked(value).tokens]
     core = keys[1:] if keys and keys[0] in words.DETERMINERS else keys
-    if not core:
+    named = parse(value).subjects()
+    one = len(named) == 1 and named[0].end - named[0].start == len(keys) or keys[0] in _LOOKS
+    if not core or core == ["style"] or not one or keys[0] in words.OWNERS | words.PLURALS:
         raise refusal("no style is named")
     if keys[0] in words.ARTICLES and core[-1] == "art":
         value, keys = value.partition(" ")[2], core
     prefix = ""
-    if keys[0] in ("in", "as", "by", "painted", "drawn", "rendered"):
+    if keys[0] in _LOOKS:
         suffix = value
     elif core[-1] == "style":
         suffix = f"in {value}"

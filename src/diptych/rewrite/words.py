@@ -37,6 +37,16 @@ PREPOSITIONS = frozenset(
     outside into onto through across along between among amid around during beyond towards
     toward to from like as for after before off up down about within underneath atop""".split()
 )
+# The prepositions that may say when, and where, a picture is set.
+WHEN = frozenset("at in during by on under".split())
+WHERE = frozenset(
+    "in on at by against inside under above over outside amid among through across".split()
+)
+# What a bare "on a skateboard" or "with a hat" may open with.
+RELATING = frozenset(
+    """in on at under over above below beneath behind beside near by with without against inside
+    outside between among amid around through across along next close underneath atop""".split()
+)
 CONJUNCTIONS = frozenset("and or but while plus &".split())
 RELATIVES = frozenset("that who which whose where".split())
 AUXILIARIES = frozenset("is are was were be has have had isn't aren't".split())

@@ -50,7 +50,9 @@ _BILLING = re.compile(
 _POLICY = "content_policy_violation"
 _INPUTS = re.compile(r"prompt|image_urls?|mask|reference|control")
 _OUTPUTS = re.compile(r"images|output|response|result")
-_SHOWN = 600
+_SHOWN, _READ = 600, 65_536
+"""Characters of an answer that a message shows, and bytes that are read for them: keys are taken
+out before anything is cut, so that no half of one stays."""
 
 
 def connection(error: Exception, step: Step, key: Secret | None) -> DiptychError:
@@ -173,6 +175,8 @@ def _refusal(
         "code": complaint.code,
         "request_id": request_id,
     }
+    # The verdict on a finished job stays the same however often it is asked for.
+    free = not (step == "result" and complaint.final)
     if 300 <= status < 400:
         return ProviderError(
             f"fal redirected the request ({status}), and the key does not follow redirects; "
@@ -186,7 +190,7 @@ def _refusal(
             categories=complaint.categories,
             **facts,
         )
-    if status in (402, 403, 429) and _BILLING.search(f"{said} {complaint.code}"):
+    if status == 402 or (status in (403, 429) and _BILLING.search(f"{said} {complaint.code}")):
         return QuotaExhausted(f"{said}; top up at fal.ai/dashboard/billing", **facts)
     match status:
         case 401:
@@ -194,24 +198,19 @@ def _refusal(
         case 403:
             return PermissionDenied(f"{said}; the key may not do this", **facts)
         case 429:
-            return RateLimited(
-                f"{said}; slow down",
-                retry_after=_retry_after(answer.headers),
-                retryable=not complaint.final,
-                **facts,
-            )
-        case 502 | 504 if step == "submit" and not complaint.final:
+            wait = _retry_after(answer.headers)
+            return RateLimited(f"{said}; slow down", retry_after=wait, retryable=free, **facts)
+        case 502 | 504 if step == "submit":
             return OutcomeUnknown(
-                f"a gateway answered {status} in fal's place: the job may have been accepted and billed, "
-                "so it is not sent again; look at fal's request history",
+                f"a gateway answered {status}: the job may have been accepted and billed, so it is not "
+                f"sent again; look at fal's request history ({said})",
                 provider="fal",
                 request_id=request_id,
             )
         case 503:
-            return Unavailable(said, retryable=not complaint.final or step == "submit", **facts)
-        case 408 | 500 | 502 | 504:
-            free = step not in ("submit", "result") or (step == "result" and not complaint.final)
             return Unavailable(said, retryable=free, **facts)
+        case 408 | 500 | 502 | 504:
+            return Unavailable(said, retryable=free and step != "submit", **facts)
         case _ if status >= 500:
             return Unavailable(said, retryable=False, **facts)
         case 404 | 405 if step == "submit":
@@ -233,16 +232,18 @@ def _complaint(answer: Answer) -> Complaint:
     except ValueError:
         return Complaint(_plain(answer), code, final=code is not None or limited is not None)
     if not isinstance(body, dict):
-        return Complaint(str(body)[:_SHOWN], code)
+        return Complaint(str(body), code)
     code = _text(body.get("error_type")) or code
     detail = body.get("detail", body.get("error", body.get("message")))
     if isinstance(detail, list) and detail:
         return _findings(detail, code)
-    return Complaint(_text(detail) or str(detail or body), code, final=bool(code or limited))
+    final = bool(code or limited or (answer.status == 500 and detail))
+    return Complaint(_text(detail) or str(detail or body), code, final=final)
 
 
 def _findings(detail: Sequence[Any], code: str | None) -> Complaint:
-    lines, places = [], []
+    lines: list[str] = []
+    places: list[str] = []
     categories: tuple[str, ...] = ()
     for item in detail:
         if not isinstance(item, dict):
@@ -267,7 +268,7 @@ def _text(value: Any) -> str | None:
 
 def _plain(answer: Answer) -> str:
     """The text of a body that is not JSON; of an HTML page only that it is one."""
-    text = answer.body[:_SHOWN].decode(errors="replace").strip()
+    text = answer.body[:_READ].decode(errors="replace").strip()
     return f"an HTML page with status {answer.status}" if text.startswith("<") else text
 
 

@@ -54,6 +54,7 @@ class Queue:
         answer = await self._wire.send("submit", "POST", call.target, data=arguments)
         job = self._accepted(row, call, answer)
         context.accepted(self._handle(job))
+        yield Queued(position=job.position)
         async for event in self._followed(job, context):
             yield event
 
@@ -107,14 +108,14 @@ class Queue:
                 addresses[name] = url
             else:
                 foreign.append(host_of(url))
-        told = (
-            f"fal named an address on {foreign[0]} for this job; the key may not go there, so fal's own "
-            "was used"
-            if foreign
-            else ""
+        notices = tuple(
+            Notice(
+                "mismatch", f"fal named {host} for this job; the key stayed with fal's own address"
+            )
+            for host in sorted(set(foreign))
         )
-        notices = (Notice("mismatch", told),) if foreign else ()
-        return Job(row, id, **addresses, payload=payload, notices=notices)
+        position = _position(named)
+        return Job(row, id, **addresses, payload=payload, position=position, notices=notices)
 
     def _addresses(self, row: Endpoint, id: str) -> dict[str, str]:
         """Where fal keeps the job: under the owner and the name of the endpoint, without its path."""
@@ -147,13 +148,12 @@ class Queue:
 
     async def _events(self, job: Job, context: RunContext) -> AsyncGenerator[RunEvent, None]:
         """Ask for the status until the job is done. States may come late, twice or unheard of."""
-        pause, place, lines = FIRST, -1, set[tuple[str, str]]()
+        pause, place, lines = FIRST, job.position, set[tuple[str, str]]()
         while True:
             state = await context.retry(lambda: self._state(job, context.streaming))
-            position = state.get("queue_position")
-            if state.get("status") == "IN_QUEUE" and position != place:
-                place = position if isinstance(position, int) else -1
-                yield Queued(position=position if isinstance(position, int) else None)
+            if state.get("status") == "IN_QUEUE" and _position(state) != place:
+                place = _position(state)
+                yield Queued(position=place)
             for message in _unseen(state.get("logs"), lines):
                 yield Progress(unit="log", message=message)
             if state.get("status") == "COMPLETED":
@@ -186,6 +186,12 @@ class Queue:
             told = "a finished job with something that is not a JSON object"
             raise malformed(told, request_id=job.id, retryable=True)
         return answer
+
+
+def _position(body: Mapping[str, Any]) -> int | None:
+    """Jobs ahead of this one."""
+    position = body.get("queue_position")
+    return position if isinstance(position, int) and not isinstance(position, bool) else None
 
 
 def _with_logs(url: str) -> str:

@@ -36,6 +36,7 @@ class Job:
     response_url: str
     cancel_url: str
     payload: Mapping[str, Any] | None = None
+    position: int | None = None
     notices: tuple[Notice, ...] = ()
 
 
