@@ -238,7 +238,8 @@ def act(client: ImageClient, how: str) -> None:
 
 def everything(error: BaseException) -> str:
     """All that a log, a report or a curious caller could print of an error."""
-    seen, text = error, ""
+    seen: BaseException | None = error
+    text = ""
     while seen is not None:
         text += "".join(traceback.format_exception(seen)) + repr(seen) + repr(vars(seen))
         seen = seen.__cause__ or seen.__context__

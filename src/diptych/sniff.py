@@ -381,7 +381,7 @@ def is_whole_png(data: bytes) -> bool:
             view[end : end + 4], "big"
         ):
             return False
-        if view[body : body + 4] == b"IEND":
+        if data[body : body + 4] == b"IEND":
             return True
         position = end + 4
     return False

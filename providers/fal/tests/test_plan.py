@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import diptych
 from diptych import Control, Expand, Image, ImageClient, LoRA, Mask, Plan, Reference
 from diptych.errors import InvalidInput, UnsupportedOption
 
@@ -166,6 +167,10 @@ def test_a_list_of_references_alone_is_composed() -> None:
 def test_too_many_pictures_are_refused(picture: Image) -> None:
     with pytest.raises(UnsupportedOption, match="at most"):
         edited("flux-2", picture, references=[picture] * 4)
+    with pytest.raises(UnsupportedOption, match="at most 10 pictures"):
+        edited("bytedance/seedream/v5/lite/text-to-image", picture, references=[picture] * 10)
+    with pytest.raises(UnsupportedOption, match="no references"):
+        planned("wan/v2.7/text-to-image", references=[picture])
 
 
 @pytest.mark.parametrize(
@@ -380,6 +385,7 @@ def test_known_extras_pass_and_others_are_noticed() -> None:
         ({"n": 2}, {"num_images": 3}),
         ({"seed": 2}, {"seed": 3}),
         ({"seed": 2}, {"num_images": 2}),
+        ({"steps": 2}, {"num_inference_steps": 2}),
     ],
 )
 def test_an_extra_may_not_contradict_an_option(
@@ -446,3 +452,11 @@ def test_the_estimate_follows_the_price_list(
 def test_an_unknown_price_is_unknown_and_not_zero(model: str, options: dict[str, Any]) -> None:
     estimate = planned(model, **options).estimate
     assert (estimate.low, estimate.high) == (None, None)
+
+
+def test_endpoints_that_need_extra_are_described_but_not_listed() -> None:
+    listed = {card.ref for card in diptych.models("fal")}
+    assert {"fal/flux-general/inpainting", "fal/flux-2-pro/outpaint"} <= listed
+    for name in ("ideogram/v3/edit", "qwen-image-edit/inpaint", "ideogram/v3/reframe"):
+        assert f"fal/{name}" not in listed
+        assert diptych.describe(f"fal/{name}").known

@@ -73,7 +73,7 @@ def rewrite(instruction: str, source: str) -> Rewrite:
     source, could be one of several, or the wording is unknown. The message names the ways out.
     """
     old = " ".join((requested(source) or source).split())
-    if not tokenize(old):
+    if not any(token.is_word for token in tokenize(old)):
         raise refusal("there is no description to apply the instruction to")
     text = old
     done: list[Outcome] = []

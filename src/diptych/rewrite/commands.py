@@ -146,11 +146,12 @@ _ABOUT_THIS = (
     r"(?:it|this|that|him|her|them)\b|.+ (?:on|to|onto|next to|beside) (?:it|him|her|them)\Z"
 )
 _ASSERTS = (
-    r"(?:it|he|she|they)(?:'s| (?:is|was|were|should|must|needs? to|could|would)) |"
-    r"the (?:\S+ ){1,5}(?:should|must|needs to|is now|are now)\b|no \w|more \w|less \w|fewer \w"
+    r"(?:it|he|she|they)(?:'s| (?:is|was|were|should|shouldn't|must|needs? to|could|would)) |"
+    r"there (?:should|must|shouldn't)\b|(?:it|him|her|them) (?:in|on|at|as|with|to)\b|"
+    r"the (?:\S+ ){1,5}(?:should|must|needs to|is now|are now|to be|to have|to wear)\b|no \w|more \w|less \w|fewer \w"
 )
 _NEW = frozenset("a an some one two three four five six several many".split())
-_HARD = frozenset("add remove delete erase replace recolor recolour substitute".split())
+_HARD = frozenset("add put give remove delete erase replace recolor recolour substitute".split())
 _NEXT = (
     words.DETERMINERS | words.PRONOUNS | words.SETTINGS
     | frozenset("everything out off away on rid me both".split())
@@ -238,7 +239,9 @@ def instructs(text: str) -> bool:
     if marked or not tokens or strip_variant(bare)[1]:
         return marked or bool(tokens)
     first, second = tokens[0].key, tokens[1].key if len(tokens) > 1 else ""
-    if _pattern(_ASSERTS).match(bare) or _pattern(r".+? (?:instead of|rather than) ").match(bare):
+    if _pattern(_ASSERTS).match(bare) or _pattern(r"(?:.+? )?(?:instead of|rather than) ").match(
+        bare
+    ):
         return True
     if first in _HARD:
         return bool(second)

@@ -33,7 +33,11 @@ def become(scene: Scene, edit: Edit) -> Outcome:
         if core == ["black", "and", "white"] and _whole(scene, edit.target):
             return style(scene, Edit("be", value=f"in {value}"))
         return recolour(scene, Edit("recolour", edit.target, value))
-    if is_pronoun(edit.target) and placement(scene, parse(value)):
+    if (
+        is_pronoun(edit.target)
+        and (found := placement(scene, parse(value)))
+        and in_subject(scene, found[2])
+    ):  # "a hat on the fox"
         return add(scene, Edit("add", value=value))
     if keys[0] in words.PREPOSITIONS:
         return _prepositional(scene, edit.target, value)

@@ -7,6 +7,7 @@ from . import words
 from .scene import Noun, Phrase, Scene, parse, tokenize
 
 MOST_MENTIONS = 20
+LONGEST_REASON = 400
 HINT = (
     "Understood are: 'make the dog a cat', 'replace X with Y', 'a cat instead of the dog', "
     "'make the car red', 'add a hat', 'remove the book', 'put it on a beach', 'make it at night', "
@@ -17,6 +18,8 @@ HINT = (
 
 def refusal(reason: str) -> InvalidInput:
     """The error for an instruction that is not understood; it ends with the ways out."""
+    if len(reason) > LONGEST_REASON:
+        reason = reason[:LONGEST_REASON] + "..."
     return InvalidInput(f"{reason}. {HINT}")
 
 

@@ -10,9 +10,8 @@ from .nouns import in_subject, refusal
 from .scene import SLOTS, Phrase, Scene, colour_phrase, parse, style_noun
 from .splicing import CONTENT, Outcome, checked, drop, insert_after, splice
 
-
 # What a style phrase behind the subject opens with.
-_LOOKS = frozenset("in as by painted drawn rendered".split())
+_LOOKS = frozenset(["in", "as", "by", "painted", "drawn", "rendered"])
 
 
 def setting_phrase(value: str) -> str:
@@ -25,32 +24,38 @@ def setting_phrase(value: str) -> str:
     if colour_phrase(core):
         text = scene.words(len(keys) - len(core), len(keys))
         return f"on {words.article(text)} {text} background"
-    phrases = parse("x " + value).phrases[1:]
-    if keys[0] in words.PREPOSITIONS and phrases:
+    if keys[0] in words.PREPOSITIONS and len(keys) > 1:
         return value
     if not scene.subjects() or scene.phrases[0].kind != "subject" or not core:
         raise refusal(f"{value[:80]!r} is not a place, a time of day or a colour")
-    head = scene.head(scene.subjects()[0])
-    if len(core) == 1 or (len(core) == 2 and core[-1] == "time"):
-        single = "night" if core[0] == "nighttime" else core[0]
-        if single in words.TIMES:
-            return f"{words.TIMES[single]} {single}"
-        if single in words.WEATHER:
-            return f"{words.WEATHER[single]} {single}"
-    if head in words.BACKDROPS and len(core) > 1:
-        return f"on {value if len(core) < len(keys) else words.article(core[0]) + ' ' + value}"
+    single = "night" if core in (["nighttime"], ["night", "time"]) else core[0]
+    single = single if len(core) == 1 or core[1:] == ["time"] else ""
+    if single in words.TIMES:
+        return f"{words.TIMES[single]} {single}"
+    if single in words.WEATHER:
+        return f"{words.WEATHER[single]} {single}"
+    return _placed(value, core, scene.head(scene.subjects()[0]), bare=len(core) == len(keys))
+
+
+def _placed(value: str, core: list[str], head: str, *, bare: bool) -> str:
+    """A noun phrase behind the preposition that its head takes; `bare` when it has no article."""
+    if core == [head] and head in words.SETTINGS:
+        raise refusal(f"{value[:80]!r} does not say which {head}")
+    named = f"{words.article(value)} {value}" if bare and value[:1].islower() else value
+    if head in words.BACKDROPS:
+        return f"on {named}"
     if head in words.TIMES:
         return f"{'on' if head in ('night', 'day') else 'at'} {value}"
+    if head == "underwater":
+        return value
+    if head == "snow" and bare:
+        return f"in the {value}"
     if head in words.PLACES or head in words.WEATHER:
-        bare = len(core) == len(keys) and head not in words.BARE_PLACES and not words.plural(head)
-        named = f"{words.article(value)} {value}" if bare and value[:1].islower() else value
-        if head == "snow" and bare is False and len(keys) == 1:
-            named = "the snow"
-        lead = words.PLACES.get(head, "in")
-        return named if head == "underwater" else f"{lead} {named}"
-    if len(core) == len(keys) and value[:1].isupper():
+        countless = head in words.BARE_PLACES or words.plural(head)
+        return f"{words.PLACES.get(head, 'in')} {value if countless else named}"
+    if bare and value[:1].isupper():
         return f"in {value}"
-    if len(core) == len(keys):
+    if bare:
         raise refusal(f"{value[:80]!r} is not a place, a time of day or a colour")
     return f"in front of {value}"
 
@@ -60,7 +65,7 @@ def style(scene: Scene, edit: Edit) -> Outcome:
     keys = [token.key for token in checked(value).tokens]
     core = keys[1:] if keys and keys[0] in words.DETERMINERS else keys
     named = parse(value).subjects()
-    one = len(named) == 1 and named[0].end - named[0].start == len(keys) or keys[0] in _LOOKS
+    one = (len(named) == 1 and named[0].end - named[0].start == len(keys)) or keys[0] in _LOOKS
     if not core or core == ["style"] or not one or keys[0] in words.OWNERS | words.PLURALS:
         raise refusal("no style is named")
     if keys[0] in words.ARTICLES and core[-1] == "art":

@@ -24,7 +24,11 @@ _PLAIN = ("negative_prompt", "guidance", "steps", "quality", "background", "form
 
 
 def plan_of(row: Endpoint, request: Request, queue: str) -> Plan:
-    """The plan: one call per submit to `queue`. Raises `UnsupportedOption` and `InvalidInput`."""
+    """The plan: one call per submit to `queue`. Raises `UnsupportedOption` and `InvalidInput`.
+
+    The core has checked the options against the card, except those that it leaves to the plug-in:
+    n, size, mask, expand and extra, and for an endpoint that is not listed the references.
+    """
     notices: list[Notice] = []
     shared = _arguments(row, request, notices)
     calls = tuple(
@@ -57,11 +61,8 @@ def _submits(
     sent for several pictures only, because one is what every endpoint makes unasked.
     """
     if request.seed is not None:
-        field = row.fields.get("seed")
-        if field is None:
-            raise UnsupportedOption(f"{row.ref} takes no seed", option="seed")
         for seed in range(request.seed, request.seed + request.n):
-            yield {field: seed}, 1, (seed,)
+            yield {row.fields["seed"]: seed}, 1, (seed,)
         return
     if request.n == 1:
         asked = shared.get("num_images")
@@ -85,7 +86,7 @@ def _arguments(row: Endpoint, request: Request, notices: list[Notice]) -> dict[s
     for name in _PLAIN:
         value = getattr(request, name)
         if value is not None:
-            payload[_field(row, name)] = row.values.get(name, {}).get(value, value)
+            payload[row.fields[name]] = row.values.get(name, {}).get(value, value)
     payload |= _pictures(row, request)
     payload |= _size(row, request)
     if request.change is not None:
@@ -95,13 +96,6 @@ def _arguments(row: Endpoint, request: Request, notices: list[Notice]) -> dict[s
     if request.controls:
         payload |= controls(row, request.controls)
     return _with_extra(row, request, payload, notices)
-
-
-def _field(row: Endpoint, option: str) -> str:
-    field = row.fields.get(option)
-    if field is None:
-        raise UnsupportedOption(f"{row.ref} has no {option}", option=option)
-    return field
 
 
 def _size(row: Endpoint, request: Request) -> dict[str, Any]:
@@ -150,10 +144,8 @@ def _pictures(row: Endpoint, request: Request) -> dict[str, Any]:
         )
     if len(pictures) == 1 and row.image:
         payload[row.image] = pictures[0]
-    elif pictures and row.images:
-        payload[row.images] = pictures
     elif pictures:
-        raise UnsupportedOption(f"{row.ref} takes no picture to edit", option="image")
+        payload[row.images] = pictures
     elif row.needs_picture and not {row.image, row.images} & set(request.extra):
         raise UnsupportedOption(
             f"{row.ref} needs a picture; use edit(image, prompt), or give references=",
@@ -189,9 +181,6 @@ def _mask(row: Endpoint, request: Request) -> dict[str, Any]:
 
 
 def _strength(row: Endpoint, change: float) -> dict[str, float]:
-    if not row.strength.one:
-        why = row.refuse.get("change", "the direction of its strength is not documented")
-        raise UnsupportedOption(f"{row.ref} has no change: {why}", option="change")
     # Rounded, because 1 - 0.7 is 0.30000000000000004.
     return {row.strength.field: change if row.strength.one == "change" else round(1 - change, 6)}
 
@@ -204,7 +193,7 @@ def _with_extra(
     if request.n > 1 or request.seed is not None:
         taken |= {"num_images"}
     if request.seed is not None:
-        taken |= {row.fields.get("seed", "seed")}
+        taken |= {row.fields["seed"]}
     for name, value in request.extra.items():
         if name == "ip_adapters" and name in payload:
             continue  # its entries were filled with the references

@@ -21,8 +21,6 @@ _EASY = frozenset({"canny", "depth", "pose"})
 
 def adapters(row: Endpoint, loras: Sequence[LoRA]) -> dict[str, Any]:
     """`loras`: [{path, scale}]. A path is an https URL or a Hub repository, never a local file."""
-    if not row.loras:
-        raise UnsupportedOption(f"{row.ref} takes no LoRA", option="adapters")
     return {row.loras: [{"path": _remote(lora.path), "scale": lora.scale} for lora in loras]}
 
 
@@ -41,8 +39,6 @@ def controls(row: Endpoint, given: Sequence[Control]) -> dict[str, Any]:
         if len(given) > 1:
             raise UnsupportedOption(f"{row.ref} takes one control", option="controls")
         return {"controlnet": _controlnet(row, given[0])}
-    if row.controls != "flux":
-        raise UnsupportedOption(f"{row.ref} takes no control images", option="controls")
     lists: dict[str, list[dict[str, Any]]] = {}
     for control in given:
         if control.kind in _EASY and control.path is None:
@@ -111,11 +107,6 @@ def references(
     field, weight = row.references.field, row.references.weight
     if not field:
         raise UnsupportedOption(f"{row.ref} takes no references", option="references")
-    if len(given) > row.references.most:
-        raise UnsupportedOption(
-            f"{row.ref} takes at most {row.references.most} references, not {len(given)}",
-            option="references",
-        )
     pictures = [Image.of(each.image) for each in given]
     if row.references.most > 1:
         if any(each.weight is not None for each in given):

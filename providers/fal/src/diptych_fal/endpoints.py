@@ -117,6 +117,12 @@ class Endpoint:
         return bool(not self.takes or self.images)
 
     @property
+    def is_plain(self) -> bool:
+        """Whether its mode can be asked for with options alone; otherwise it takes `extra=` too."""
+        masked = EditMode.INPAINT not in self.takes or self.mask.white
+        return bool(masked and (EditMode.OUTPAINT not in self.takes or self.expand))
+
+    @property
     def needs_picture(self) -> bool:
         """Not so for an endpoint of which nobody knows whether it takes one picture or a list."""
         return bool(self.takes) and not (self.image and self.images)

@@ -27,6 +27,7 @@ class FalProvider(Provider):
 
     Models are endpoint ids; "fal-ai/" may be left out. `base_url` names a server that speaks the
     same queue protocol (a gateway, a test peer): it then takes the place of every host of fal's.
+    `cards()` leaves out the few endpoints that cannot be used by options alone; `card()` has them.
     A login that fal's own tools left on the machine (`~/.fal`) is never used.
     """
 
@@ -42,7 +43,7 @@ class FalProvider(Provider):
         self._queue: Queue | None = None
 
     def cards(self) -> Iterable[ModelCard]:
-        return [_card(row.id) for row in known()]
+        return [_card(row.id) for row in known() if row.is_plain]
 
     def card(self, model: str) -> ModelCard:
         return _card(model)

@@ -98,7 +98,13 @@ class Transport:
     async def send(self, call: Call, payload: Mapping[str, Any]) -> AsyncIterator[Reply]:
         """Send `call` once. Raises what the SDK raises, and `MalformedResponse` if too large."""
         client = self._connected()
+        headers: dict[str, Any] = {}
+        if self._settings.api_key is None and "Authorization" not in client._custom_headers:
+            from openai import Omit
+
+            headers["Authorization"] = Omit()
         options: dict[str, Any] = {
+            "headers": headers,
             "follow_redirects": False,
             "security": {"bearer_auth": True},
         }
@@ -107,7 +113,7 @@ class Transport:
         if call.operation == EDIT and "image" in payload:
             body, files = _form(payload)
             boundary = _boundary(payload)
-            options["headers"] = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+            headers["Content-Type"] = f"multipart/form-data; boundary={boundary}"
         path = _PATHS[call.operation]
         if payload.get("stream"):
             async with self._events(client, path, body, files, options) as reply:
