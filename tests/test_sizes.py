@@ -59,8 +59,9 @@ def test_what_is_no_aspect_is_refused_with_examples(aspect):
 
 
 def test_exact_size_and_aspect_exclude_each_other():
-    with pytest.raises(InvalidInput, match="already fixes the aspect"):
-        shape("1024x768", "4:3")
+    for size in ("1024x768", "auto"):
+        with pytest.raises(InvalidInput, match="already decides the aspect"):
+            shape(size, "4:3")
 
 
 def test_nothing_asked_sends_nothing():

@@ -36,14 +36,23 @@ async def retrying(
         asked = error.retry_after if isinstance(error, RateLimited) else None
         return _BACKOFF(state) if asked is None else asked
 
+    try:
+        return await attempt()
+    except ProviderError as error:
+        if not worth(error) or max_retries == 0:
+            raise
+        failed = [error]
+
+    async def again() -> T:
+        if failed:
+            raise failed.pop()  # the attempt above, which tenacity counts as its first
+        return await attempt()
+
+    # Made only now: its bookkeeping keeps a result alive in a reference cycle, pictures and all.
     policy = AsyncRetrying(
         retry=retry_if_exception(worth),
         wait=pause,
         stop=stop_after_attempt(max_retries + 1),
         reraise=True,
     )
-
-    async def once() -> T:  # tenacity awaits coroutine functions only, not what returns a coroutine
-        return await attempt()
-
-    return await policy(once)
+    return await policy(again)

@@ -113,9 +113,9 @@ def shape(size: SizeLike | None, aspect: AspectLike | None) -> Shape:
     asked = _size(size)
     if aspect is None:
         return asked
-    if asked.pixels is not None:
+    if asked.pixels is not None or asked.auto:
         raise InvalidInput(
-            f"size={size!r} already fixes the aspect; give size, or aspect with a budget such as "
+            f"size={size!r} already decides the aspect; give size, or aspect with a budget such as "
             'size="2MP"'
         )
     return Shape(aspect=_aspect(aspect), budget=asked.budget, tier=asked.tier)

@@ -179,10 +179,15 @@ def test_a_card_is_complete_plain_data(row: Endpoint) -> None:
         ("google/nano-banana-9", "google/nano-banana-9"),
         ("sana", "fal-ai/sana"),
         ("flux-9/ultra", "fal-ai/flux-9/ultra"),
+        ("bytedance/seedream/v5/lite/edit", "bytedance/seedream/v5/lite/edit"),
+        ("fal-ai/bytedance/seedream/v5/lite/edit", "fal-ai/bytedance/seedream/v5/lite/edit"),
+        ("fal-ai/google/x", "fal-ai/google/x"),
     ],
 )
 def test_a_model_is_found_by_its_short_and_its_full_name(written: str, meant: str) -> None:
-    assert endpoint(written).id == meant
+    row = endpoint(written)
+    assert row.id == meant
+    assert endpoint(row.name).id == meant
 
 
 @pytest.mark.parametrize("nonsense", ["a b", "x?y=1", "../secrets", "a//b", "flux/dev/", "ü/x"])
@@ -200,6 +205,11 @@ def test_an_endpoint_that_is_gone_names_its_successor(model: str, successor: str
     with pytest.raises(RetiredModel, match=successor) as caught:
         client.plan("a fox")
     assert caught.value.successor == successor
+
+
+def test_every_row_is_found_by_the_name_it_gives_itself() -> None:
+    for row in known():
+        assert endpoint(row.name) == row
 
 
 def test_every_successor_is_alive() -> None:

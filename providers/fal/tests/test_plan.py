@@ -156,10 +156,7 @@ def test_several_pictures_go_in_one_list_the_edited_one_first(picture: Image) ->
     assert sent(plan)["image_urls"] == [picture, Image.from_url(other)]
 
 
-def test_a_list_of_references_alone_is_composed() -> None:
-    urls = ["https://example.com/a.png", "https://example.com/b.png"]
-    plan = planned("nano-banana-2/edit", "both in one room", references=urls)
-    assert sent(plan)["image_urls"] == [Image.from_url(url) for url in urls]
+def test_an_editor_does_not_generate() -> None:
     with pytest.raises(UnsupportedOption, match="needs a picture"):
         planned("nano-banana-2/edit", "a room")
 

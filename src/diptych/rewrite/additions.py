@@ -145,7 +145,11 @@ def act(scene: Scene, target: str, value: str) -> Outcome:
     if len(doing.phrases) < 2 or doing.phrases[1].start != 1 or doing.of_kind("tag"):
         raise refusal(f"{value[:80]!r} cannot be read as something to do")
     new = doing.phrases[1]
-    phrase = doing.words(new.start, new.end)
+    rest = doing.phrases[2:]
+    end = new.end
+    while rest and rest[0].kind == "relation" and doing.keys(end, end + 1) == ["and"]:
+        end = rest.pop(0).end  # "smiling and waving" is one thing to do
+    phrase = doing.words(new.start, end)
     verb = parts[0]
     subject = in_subject(scene, target)
     noun = None if is_pronoun(target) else resolve(scene, target)[0]
@@ -175,7 +179,7 @@ def act(scene: Scene, target: str, value: str) -> Outcome:
         if outcome:
             break
     outcome = outcome or Outcome(relate(scene, noun, phrase), "add")
-    return carry_out(outcome, doing.phrases[2:], doing)
+    return carry_out(outcome, rest, doing)
 
 
 def _verb_of(scene: Scene, phrase: Phrase) -> tuple[int, str]:

@@ -28,7 +28,9 @@ class Edit:
     value: str = ""
 
 
-_SETTING = r"(?:the |its |his |her |their )?(?:background|backdrop|setting|scenery|location|scene)"
+_WHOSE = r"(?:the |its |his |her |their )?"
+_BACKDROP = _WHOSE + r"(?:background|backdrop)(?: colou?r)?"
+_SETTING = _WHOSE + r"(?:setting|scenery|location|scene)"
 _STYLE = r"(?:the |its )?(?:art ?)?style(?: of (?:it|the (?:picture|image)))?"
 _IT = r"(?P<t>it|this|that|him|her|them|everything|the (?:whole )?(?:picture|image|scene|thing))"
 _AWAY = r"(?: from (?:the )?(?:picture|image|scene|it|him|her|them|\w+))?"
@@ -36,6 +38,10 @@ _TO = r"(?:in)?to"
 
 # The verbs that may open a clause, what may follow them, and the edit this asks for.
 _COMMANDS = (
+    ("make turn change set switch have use", rf"{_BACKDROP}(?: {_TO}| be| as)? (?P<v>.+)",
+     "backdrop"),
+    ("replace swap exchange switch", rf"(?:out )?{_BACKDROP} (?:with|for|by|to) (?P<v>.+)",
+     "backdrop"),
     ("make turn change set switch have use", rf"{_SETTING}(?: {_TO}| be| as)? (?P<v>.+)", "setting"),
     ("replace swap exchange switch", rf"(?:out )?{_SETTING} (?:with|for|by|to) (?P<v>.+)", "setting"),
     ("make turn change set switch", rf"{_STYLE}(?: {_TO}| be| from .+? to)? (?P<v>.+)", "style"),

@@ -27,7 +27,7 @@ def become(scene: Scene, edit: Edit) -> Outcome:
     keys = [token.key for token in tokenize(value)]
     if not keys:
         raise refusal("the instruction does not say what to change it into")
-    core = (keys[1:] if keys[0] in words.ARTICLES else keys) or keys
+    core = (keys[1:] if keys[0] in words.ARTICLES or keys[0] == "the" else keys) or keys
     bare = edit.action == "scene"
     if colour_phrase(core) and not bare:
         if core == ["black", "and", "white"] and _whole(scene, edit.target):
@@ -122,19 +122,20 @@ def _prepositional(scene: Scene, target: str, value: str) -> Outcome:
 
 
 def setting(scene: Scene, edit: Edit) -> Outcome:
+    """ "the setting to a forest"; a new background leaves nothing of the old one."""
     value = re.sub(r"\A(?:be|become|look like) ", "", edit.value)
     keys = [token.key for token in tokenize(value)]
     core = keys[1:] if keys and keys[0] in words.DETERMINERS else keys
     if style_noun(core) and core[-1] not in words.PLACES:
         return style(scene, Edit("style", value=value))
     new = setting_phrase(value)
-    old = scene.of_kind("place", "backdrop", "time", "weather")
-    backdrop = [p for p in old if p.kind == "backdrop"]
+    backdrop = scene.of_kind("backdrop")
     if backdrop and colour_phrase(core):
         return recolour(
             scene, Edit("recolour", scene.words(backdrop[0].nouns[0].start, backdrop[0].end), value)
         )
-    return background(scene, new)
+    timed = parse("x " + new).phrases[-1].kind in ("time", "weather")
+    return background(scene, new, alone=timed and edit.action == "backdrop")
 
 
 # Clauses whose target and value are not separated by a word.
@@ -222,7 +223,7 @@ def whole(scene: Scene, edit: Edit) -> Outcome:
 
 
 _LEAD = re.compile(
-    r"(?:(?:make|have|let|use|give|show|draw|paint|put|get|want|with)\b ?|"
+    r"(?:(?:make|have|let|use|give|show|draw|paint|put|get|want)\b ?|"
     r"(?:it|him|her|them|there)\b ?|(?:be|is|are|should|should be|being|now)\b )*",
     re.IGNORECASE,
 )
@@ -254,7 +255,7 @@ def instead(scene: Scene, edit: Edit) -> Outcome:
         if left.action in ("make", "be"):
             return _ACTIONS[left.action](scene, left) or Outcome(scene.text, "recolour")
         raise refusal(f"{target!r} names no thing")
-    if keys[0] in words.PREPOSITIONS:
+    if keys[0] in words.PREPOSITIONS and keys[0] != "with":
         phrase = phrase_of(scene, resolve(scene, target)[0])
         return (
             background(scene, value, phrase)
@@ -264,6 +265,8 @@ def instead(scene: Scene, edit: Edit) -> Outcome:
     if keys[0] in words.VERBS or keys[0] in words.GERUNDS:
         phrase = phrase_of(scene, resolve(scene, target)[0])
         return _swap(scene, phrase, value)
+    if keys[0] == "with":
+        value, keys = value.partition(" ")[2], keys[1:]
     if old[-1] == "one" and len(old) > 1:
         target = f"{target[: -len('one')]}{keys[-1]}"
     if style_noun(keys[1:]) and not mentions(scene, target):
@@ -282,20 +285,20 @@ def _phrase_like(scene: Scene, keys: list[str]) -> Phrase:
 
 def _swap(scene: Scene, phrase: Phrase, value: str) -> Outcome:
     """Put a verb or preposition phrase in the place of a relation."""
-    if phrase.kind != "relation":
-        raise refusal(f"{scene.words(phrase.start, phrase.end)!r} and {value[:60]!r} are not alike")
     checked(value)
     first, _, rest = value.partition(" ")
     if first.lower() in words.VERBS:
         value = f"{words.gerund(first.lower())} {rest}".strip()
-    elif parse("x " + value).phrases[1:2] and parse("x " + value).phrases[1].start != 1:
-        raise refusal(f"{value[:60]!r} cannot take the place of a relation")
+    new = parse("x " + value).phrases[1:]
+    alike = bool(new) and new[0].start == 1 and new[0].kind == "relation"
+    if phrase.kind != "relation" or not alike:
+        raise refusal(f"{scene.words(phrase.start, phrase.end)!r} and {value[:60]!r} are not alike")
     return Outcome(splice(scene, phrase.start, phrase.end, value), "replace")
 
 
 _ACTIONS: dict[str, Callable[[Scene, Edit], Outcome | None]] = {
     "become": become, "be": become, "scene": whole, "make": make, "give": give, "have": have,
     "put": put, "add": add, "remove": remove, "lack": lack, "replace": replace,
-    "recolour": recolour, "setting": setting, "style": style, "move": move, "from_to": from_to,
+    "recolour": recolour, "setting": setting, "backdrop": setting, "style": style, "move": move, "from_to": from_to,
     "instead": instead, "keep": lambda scene, edit: None,
 }  # fmt: skip

@@ -325,7 +325,8 @@ class _Walk:
     def adverb(self, i: int) -> bool:
         k = self.keys[i]
         ends = i + 1 == self.size or not self.tokens[i + 1].is_word or bool(self.preposition(i + 1))
-        return k in words.ADVERBS or (len(k) > 4 and k.endswith("ly") and ends and i > 0)
+        manner = len(k) > 4 and k.endswith("ly") and k not in words.LY_NOUNS
+        return k in words.ADVERBS or (manner and ends and i > 0)
 
     def verb(self, i: int, start: int) -> bool:
         """Whether the word at `i` is a verb, given that its phrase began at `start`."""

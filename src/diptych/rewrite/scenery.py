@@ -10,6 +10,7 @@ from .nouns import in_subject, refusal
 from .scene import SLOTS, Phrase, Scene, colour_phrase, parse, style_noun
 from .splicing import CONTENT, Outcome, checked, drop, insert_after, splice
 
+MOST_PHRASES = 8  # of one sort in a description that is meant
 # What a style phrase behind the subject opens with.
 _LOOKS = frozenset(["in", "as", "by", "painted", "drawn", "rendered"])
 
@@ -82,14 +83,17 @@ def style(scene: Scene, edit: Edit) -> Outcome:
     elif len(core) == 1 and core[0] in words.COUNTLESS_STYLES and core == keys:
         suffix = f"in {value} style"
     elif style_noun(core):
-        known = core[-1] in ("watercolor", "cartoon", "sketch", "blueprint", "poster", "sculpture")
-        prefix = f"{words.article(value)} {value}" if core == keys and known else value
-        suffix = ""
+        made = core[-1] in words.STYLES or core[-1] == "sign"
+        whole = core != keys or core[-1] == "art"
+        prefix = value if whole else f"{words.article(value)} {value}" if made else ""
+        suffix = "" if prefix else f"in {value} style"
     elif edit.action == "style" and len(core) < 6:
         suffix = f"in {value} style" if core == keys else f"in the style of {value}"
     else:
         raise refusal(f"{value[:60]!r} is not a known style: write 'in the style of ...'")
     old = scene.of_kind("style")
+    if len(old) > MOST_PHRASES:
+        raise refusal(f"the description has more than {MOST_PHRASES} styles")
     if prefix:
         prefix = f"{prefix} of"
         if old and old[0].start == 0:
@@ -150,11 +154,16 @@ def append(scene: Scene, new: str) -> str:
     return insert_after(scene, content[-1].end, new)
 
 
-def background(scene: Scene, new: str, instead_of: Phrase | None = None) -> Outcome:
+def background(
+    scene: Scene, new: str, instead_of: Phrase | None = None, *, alone: bool = False
+) -> Outcome:
+    """Put a setting in the place of those it excludes, or of `instead_of`; `alone` excludes all."""
     kinds = {phrase.kind for phrase in parse("x " + new).phrases[1:]} & SLOTS or {"place"}
-    old = (
-        [instead_of] if instead_of else [p for p in scene.of_kind(*SLOTS) if _clash(p.kind, kinds)]
-    )
+    old = [p for p in scene.of_kind(*SLOTS) if alone or _clash(p.kind, kinds)]
+    if instead_of:
+        old = [instead_of]
+    if len(old) > MOST_PHRASES:
+        raise refusal(f"the description has more than {MOST_PHRASES} settings")
     text = scene.text
     for phrase in reversed(old[1:]):
         text = drop(parse(text), phrase.start, phrase.end)
@@ -175,5 +184,9 @@ def move(scene: Scene, edit: Edit) -> Outcome:
         raise refusal(f"{edit.target[:60]!r} is not the main subject, so it cannot be moved alone")
     new = setting_phrase(edit.value)
     if new.startswith("in front of"):
-        new = f"{'at' if edit.value.startswith('the ') else 'in'} {edit.value}"
+        if not edit.value.startswith("the "):
+            raise refusal(
+                f"{edit.value[:60]!r}: write 'put it in {edit.value[:60]}', or 'on', 'under'"
+            )
+        new = f"at {edit.value}"
     return background(scene, new)

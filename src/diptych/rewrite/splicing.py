@@ -23,6 +23,7 @@ _FOREIGN = frozenset(
 )
 
 
+_ALSO_NOUNS = frozenset("orange glass stone adult antique rose salmon peach olive".split())
 DANGLING = words.DETERMINERS | words.CONJUNCTIONS | words.PREPOSITIONS
 
 
@@ -78,7 +79,7 @@ def checked(value: str) -> Scene:
     """Parse a value, refusing one that holds pieces of another instruction."""
     scene = parse(value)
     keys = [token.key for token in scene.tokens]
-    foreign = _FOREIGN.intersection(keys)
+    foreign = {k for k in keys if k in _FOREIGN or words.comparative(k)}
     strange = [k for token, k in zip(scene.tokens, keys, strict=True) if not token.is_word]
     if not keys or foreign or set(strange) - {",", "&", '"', "#", "%"} or keys[-1] in DANGLING:
         about = f" (at {sorted(foreign)[0]!r})" if foreign else ""
@@ -102,6 +103,9 @@ def noun_value(value: str, loose: bool) -> Scene:
     ):
         raise refusal(f"{value[:80]!r} reads as two edits that cannot be told apart")
     bare = new.core == new.start
+    head = scene.head(new)
+    if head in words.VAGUE or (not bare and head in words.ADJECTIVES and head not in _ALSO_NOUNS):
+        raise refusal(f"{value[:80]!r} names no thing")
     if bare and not loose and not words.plural(scene.head(new)):
         raise refusal(f"{value[:80]!r} is neither a thing ('a ...'), a colour, a style nor a place")
     return scene

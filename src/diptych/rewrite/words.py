@@ -18,6 +18,7 @@ SETTINGS = BACKDROPS | frozenset(["setting", "scenery", "location", "surrounding
 ARTICLES = frozenset(["a", "an"])
 OWNERS = frozenset("its his her their my your our".split())
 COUNTS = frozenset("two three four five six seven eight nine ten twelve".split())
+VAGUE = frozenset("bit little lot touch hour minute moment while kind sort type way".split())
 PLURALS = COUNTS | frozenset("several many some both few these those multiple all".split())
 DETERMINERS = (
     ARTICLES | OWNERS | PLURALS | frozenset("the this that one another each every no".split())
@@ -233,6 +234,8 @@ ADVERBS = frozenset(
     """together outside indoors outdoors alone upside again away there here very quite not""".split()
 )
 
+LY_NOUNS = frozenset("butterfly dragonfly firefly family lily belly jelly assembly italy".split())
+
 _SPELLINGS = {
     "colour": "color", "colours": "colors", "grey": "gray", "watercolour": "watercolor",
     "colourful": "colorful", "multicoloured": "multicolored", "armour": "armor",
@@ -254,7 +257,8 @@ def key(word: str) -> str:
 
 
 def article(word: str) -> str:
-    """ "a" or "an", whichever goes before `word`."""
+    """ "a" or "an", whichever goes before a text that begins with `word`."""
+    word = word.partition(" ")[0]
     low = word.lower()
     if len(word) > 1 and word.isupper() and not any(c in "AEIOU" for c in word[1:]):
         return "an" if word[0] in _SPELLED_OUT else "a"
@@ -296,6 +300,14 @@ def plural(word: str) -> bool:
         (len(word) > 2 and word.endswith("s") and not word.endswith(("ss", "us", "is", "as", "os")))
         and word not in S_SINGULARS
     )
+
+
+def comparative(word: str) -> bool:
+    """Whether a word compares with the picture at hand ("bigger"), so that it describes nothing."""
+    if not word.endswith("er"):
+        return False
+    stems = (word[:-2], word[:-1], word[:-3], word[:-3] + "y")
+    return any(s in ADJECTIVES or s in SHADES for s in stems if len(s) > 2)
 
 
 def adjective(word: str) -> bool:

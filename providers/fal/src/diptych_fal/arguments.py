@@ -146,11 +146,6 @@ def _pictures(row: Endpoint, request: Request) -> dict[str, Any]:
         payload[row.image] = pictures[0]
     elif pictures:
         payload[row.images] = pictures
-    elif row.needs_picture and not {row.image, row.images} & set(request.extra):
-        raise UnsupportedOption(
-            f"{row.ref} needs a picture; use edit(image, prompt), or give references=",
-            option="image",
-        )
     if request.mask is not None and request.mode is EditMode.INPAINT:
         payload |= _mask(row, request)
     if request.expand is not None:

@@ -104,8 +104,9 @@ class Endpoint:
 
     @property
     def name(self) -> str:
-        """The id as diptych's users write it: without "fal-ai/"."""
-        return self.id.removeprefix(FAL)
+        """The id as diptych's users write it: without "fal-ai/" where that is not ambiguous."""
+        short = self.id.removeprefix(FAL)
+        return short if _id_of(short) == self.id else self.id
 
     @property
     def ref(self) -> str:
@@ -113,19 +114,14 @@ class Endpoint:
 
     @property
     def generates(self) -> bool:
-        """Whether it works without a picture to edit (a list of pictures may be references)."""
-        return bool(not self.takes or self.images)
+        """Whether it works without a picture to edit. Of an unlisted endpoint nobody knows."""
+        return bool(not self.takes or (self.image and self.images))
 
     @property
     def is_plain(self) -> bool:
         """Whether its mode can be asked for with options alone; otherwise it takes `extra=` too."""
         masked = EditMode.INPAINT not in self.takes or self.mask.white
         return bool(masked and (EditMode.OUTPAINT not in self.takes or self.expand))
-
-    @property
-    def needs_picture(self) -> bool:
-        """Not so for an endpoint of which nobody knows whether it takes one picture or a list."""
-        return bool(self.takes) and not (self.image and self.images)
 
     @property
     def per_submit(self) -> int:
@@ -139,16 +135,23 @@ def endpoint(model: str) -> Endpoint:
     A first part that is not a known owner is taken for one of fal's own models ("fal-ai/...").
     Raises `UnknownModel` for what cannot be an endpoint id.
     """
-    rows = _rows()
-    for id in (model, FAL + model, model.removeprefix(FAL)):
-        if id in rows:
-            return _endpoint(id)
-    id = model if model.partition("/")[0] in _rows()["owners"] else FAL + model
+    id = _id_of(model)
+    if id in _rows():
+        return _endpoint(id)
     if not _ID.fullmatch(id):
         raise UnknownModel(
             f"{model!r} is not an endpoint of fal; copy the id from its page, for example flux-pro/v1.1"
         )
     return _made(id, {**_resolved("any"), "partial": True})
+
+
+def _id_of(model: str) -> str:
+    """The endpoint id that is meant by `model`."""
+    rows = _rows()
+    for id in (model, FAL + model):
+        if "/" in id and id in rows:
+            return id
+    return model if model.partition("/")[0] in rows["owners"] else FAL + model
 
 
 def known() -> Iterable[Endpoint]:

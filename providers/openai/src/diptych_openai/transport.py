@@ -99,7 +99,9 @@ class Transport:
         """Send `call` once. Raises what the SDK raises, and `MalformedResponse` if too large."""
         client = self._connected()
         headers: dict[str, Any] = {}
-        if self._settings.api_key is None and "Authorization" not in client._custom_headers:
+        if self._settings.api_key is None and "Authorization" not in (
+            self._options.get("default_headers") or {}
+        ):
             from openai import Omit
 
             headers["Authorization"] = Omit()
