@@ -17,6 +17,7 @@ import diptych
 from diptych import Control, Image, ImageClient, LoRA, Mask, Reference
 from diptych.errors import InvalidInput, UnsupportedOption
 from diptych.plan import Plan, shown
+from diptych.planner import DEFAULT_CHANGE
 
 SIZE = (256, 256)
 PHOTO = Image.of(Pillow.effect_noise(SIZE, 90).convert("RGB"))
@@ -32,8 +33,8 @@ REFS = [card.ref for card in CARDS] + UNKNOWN
 
 OPTIONS: dict[str, st.SearchStrategy[Any]] = {
     "n": st.integers(2, 5),
-    "size": st.sampled_from(["1024x1024", "1536x1024", "512x512", "auto", "1MP", "2K", "33x77"]),
-    "aspect": st.sampled_from(["1:1", "16:9", "3:2", "9:16", "7:5"]),
+    "size": st.sampled_from(["1024x1024", "1536x1024", "512x512", "auto", "1.5MP", "2K", "33x77"]),
+    "aspect": st.sampled_from(["16:9", "3:2", "9:16", "7:5"]),  # a budget alone is square anyway
     "seed": st.integers(0, 2**31),
     "negative_prompt": st.sampled_from(["rain", "people, text"]),
     "guidance": st.floats(1, 20),
@@ -50,7 +51,7 @@ OPTIONS: dict[str, st.SearchStrategy[Any]] = {
 EDIT_OPTIONS: dict[str, st.SearchStrategy[Any]] = {
     **OPTIONS,
     "mask": st.sampled_from([Mask.box((0, 0, 99, 99), size=SIZE)]),
-    "change": st.floats(0.05, 0.95),
+    "change": st.floats(0.05, 0.95).filter(lambda change: change != DEFAULT_CHANGE),
     "expand": st.sampled_from([32, (0, 0, 64, 0)]),
     "source_prompt": st.sampled_from(["a dog in the snow"]),
     "preserve": st.sampled_from(["model"]),
