@@ -203,6 +203,35 @@ def test_a_timeout_that_fal_was_asked_for_keeps_its_kind(peer: FalPeer, client: 
     assert peer.count("result") == 1
 
 
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"detail": ["too long", {"msg": "too wide"}]}, "too long; too wide"),
+        ({"detail": "no such size", "error_type": "bad_size"}, "no such size"),
+        ({"message": "no"}, "no"),
+        (["no", "really"], "really"),
+        ("plainly no", "plainly no"),
+        ("<html>no</html>", "an HTML page"),
+        ("", "nothing"),
+    ],
+)
+def test_every_form_of_error_body_is_read(
+    body: Any, said: str, peer: FalPeer, client: Make
+) -> None:
+    peer.fault(status(400, body), on="submit")
+    with pytest.raises(ProviderError, match=said):
+        client().generate("a fox")
+
+
+def test_a_long_answer_is_cut_only_after_the_key_is_out(peer: FalPeer, client: Make) -> None:
+    for length in (585, 590, 595, 600):
+        peer.clear()
+        peer.fault(status(400, "x" * length + peer.key), on="submit")
+        with pytest.raises(ProviderError) as caught:
+            client().generate("a fox")
+        assert peer.key[:6] not in str(caught.value) + str(caught.value.__cause__)
+
+
 # No connection at all
 
 

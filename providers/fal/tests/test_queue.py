@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from diptych_fal import FalProvider
 
 from diptych import AsyncImageClient, Completed, Image, ImageClient, Progress, Queued
 from diptych.errors import (
@@ -20,8 +21,12 @@ from diptych.errors import (
     MissingCredentials,
     OutcomeUnknown,
     ProviderError,
+    Unavailable,
 )
+from diptych.keys import Secret
+from diptych.provider import Handle, Settings
 from diptych.testing.peers import FalPeer, foreign, missing, nsfw, redirect, status, stuck
+from diptych.ticket import Ticket
 
 Make = Callable[..., ImageClient]
 
@@ -271,9 +276,6 @@ def test_a_job_is_resumed_by_its_handle_in_another_client(peer: FalPeer, client:
 
 
 def test_a_handle_cannot_send_the_key_elsewhere(peer: FalPeer, client: Make) -> None:
-    from diptych.provider import Handle
-    from diptych.ticket import Ticket
-
     client().generate("a fox")
     (id,) = peer.jobs
     data = dict.fromkeys(("status_url", "response_url"), f"{peer.stranger.origin}/x")
@@ -302,6 +304,24 @@ def test_a_job_is_cancelled_at_fal_too(peer: FalPeer, client: Make) -> None:
     assert peer.count("cancel") == 1
     with pytest.raises(Cancelled):
         job.result()
+
+
+def test_cancelling_too_late_is_told(peer: FalPeer, client: Make) -> None:
+    client().generate("a fox")
+    (id,) = peer.jobs
+
+    async def asked(id: str) -> bool:
+        provider = FalProvider(Settings(api_key=Secret(peer.key), base_url=peer.origin))
+        try:
+            return await provider.cancel(Handle("fal", "flux-pro/v1.1", id))
+        finally:
+            await provider.aclose()
+
+    assert asyncio.run(asked(id)) is False
+    assert asyncio.run(asked("gone")) is False
+    peer.fault(status(500), on="cancel")
+    with pytest.raises(Unavailable):
+        asyncio.run(asked(id))
 
 
 def test_a_result_that_cannot_be_asked_for_is_unknown_and_not_paid_twice(

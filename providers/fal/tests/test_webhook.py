@@ -12,7 +12,7 @@ import pytest
 from diptych_fal import verify_webhook, webhook
 
 from diptych.errors import InvalidInput, ProviderNotInstalled, Unavailable
-from diptych.testing.peers import FalPeer, status
+from diptych.testing.peers import FalPeer, status, unused_port
 
 pytest.importorskip("cryptography")
 
@@ -107,6 +107,16 @@ def test_keys_that_cannot_be_fetched_are_no_verdict(
     published.fault(status(500), on="jwks")
     with pytest.raises(Unavailable, match="HTTP 500"):
         verify_webhook(delivery, BODY, now=NOW)
+
+
+def test_keys_behind_a_dead_connection_are_no_verdict(
+    delivery: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhook, "_fetched", None)
+    with unused_port() as port, monkeypatch.context() as patched:
+        patched.setattr(webhook, "JWKS_URL", f"http://127.0.0.1:{port}/")
+        with pytest.raises(Unavailable, match="ConnectError"):
+            verify_webhook(delivery, BODY, now=NOW)
 
 
 def test_without_cryptography_the_pip_command_is_told(

@@ -82,8 +82,8 @@ def tell(failed: Failed, *, as_json: bool) -> None:
     kind = type(error).__name__
     known = isinstance(error, DiptychError)
     what = str(error) if known else f"{kind}: {error}"
-    where = f" ({', '.join([kind, *_said(error)])})" if known else ""
-    say(f"diptych: {clean(what, line=True)}{clean(where, line=True)}")
+    told = f"{what} ({', '.join([kind, *_said(error)])})" if known else what
+    say(f"diptych: {clean(told, line=True)}")
     for line in failed.advice:
         say(f"  {line}")
 

@@ -187,9 +187,9 @@ def _divide(scene: Scene, text: str) -> tuple[str, str]:
     for i in range(1, min(len(tokens), 14)):
         target, value = text[: tokens[i - 1].end], text[tokens[i].start :]
         try:
-            if i == 1 and is_pronoun(target):
+            if i == 1 and is_pronoun(target) and tokens[0].key not in words.OWNERS:
                 return target, value
-            if tokens[i - 1].key not in DANGLING and _reference(scene, target):
+            if (i == 1 or tokens[i - 1].key not in DANGLING) and _reference(scene, target):
                 known = target, value
         except InvalidInput as error:
             unclear = error

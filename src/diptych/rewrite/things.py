@@ -23,6 +23,9 @@ from .scenery import background, setting_phrase
 from .splicing import Outcome, drop, noun_value, splice
 
 
+_TINTS = words.SHADES - {"plain", "solid"}
+
+
 def recolour(scene: Scene, edit: Edit) -> Outcome:
     colour = edit.value.strip()
     keys = [token.key for token in tokenize(colour)]
@@ -46,7 +49,7 @@ def recolour(scene: Scene, edit: Edit) -> Outcome:
         ]  # fmt: skip
         if tinted:
             first, last = tinted[0], tinted[-1]
-            while first > noun.core and scene.tokens[first - 1].key in words.SHADES:
+            while first > noun.core and scene.tokens[first - 1].key in _TINTS:
                 first -= 1
             text = splice(parse(text), first, last + 1, colour)
         elif i == 0:

@@ -175,17 +175,18 @@ class Queue:
 
     async def _outcome(self, job: Job, context: RunContext) -> Outcome:
         """Completed is not success: the response has the model's own status."""
-        answer = await context.retry(lambda: self._response(job))
-        return await outcome_of(job, answer, self._wire, context)
+        answer, body = await context.retry(lambda: self._response(job))
+        return await outcome_of(job, answer, body, self._wire, context)
 
-    async def _response(self, job: Job) -> Answer:
+    async def _response(self, job: Job) -> tuple[Answer, dict[str, Any]]:
         answer = await self._wire.send("result", "GET", job.response_url)
         if not 200 <= answer.status < 300:
             raise refusal(answer, "result", self._wire.key, request_id=job.id)
-        if _object(answer) is None:
+        body = _object(answer)
+        if body is None:
             told = "a finished job with something that is not a JSON object"
             raise malformed(told, request_id=job.id, retryable=True)
-        return answer
+        return answer, body
 
 
 def _position(body: Mapping[str, Any]) -> int | None:

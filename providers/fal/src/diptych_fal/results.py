@@ -48,9 +48,10 @@ class Found:
     announced: str | None = None
 
 
-async def outcome_of(job: Job, answer: Answer, wire: Wire, context: RunContext) -> Outcome:
-    """The outcome from the 200 of a job's response. Raises `MalformedResponse`."""
-    body = _body(job, answer)
+async def outcome_of(
+    job: Job, answer: Answer, body: Mapping[str, Any], wire: Wire, context: RunContext
+) -> Outcome:
+    """The outcome of a finished job; `body` is its answer's JSON. Raises `MalformedResponse`."""
     found = _found(job, body)
     text = "\n".join(
         each for name in _SAID if isinstance(each := body.get(name), str) and each.strip()
@@ -80,18 +81,6 @@ async def outcome_of(job: Job, answer: Answer, wire: Wire, context: RunContext) 
         notices=tuple(notices),
         raw=_without_pictures(body),
     )
-
-
-def _body(job: Job, answer: Answer) -> dict[str, Any]:
-    try:
-        body = answer.json()
-    except ValueError:
-        body = None
-    if not isinstance(body, dict):
-        raise malformed(
-            "a finished job with something that is not a JSON object", request_id=job.id
-        )
-    return body
 
 
 def _found(job: Job, body: Mapping[str, Any]) -> list[Found]:
