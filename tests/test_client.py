@@ -11,6 +11,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from PIL import Image as Pillow
@@ -347,7 +348,7 @@ def test_map_checks_its_options(openai, options):
 def test_the_async_client_serves_one_loop_after_another(openai):
     client = AsyncImageClient(GPT, api_key=openai.key, base_url=openai.base_url)
 
-    async def once() -> Image:
+    async def once() -> Any:
         result = await client.plan("a fox").run()
         for provider in list(client._running.values()):
             await provider.aclose()

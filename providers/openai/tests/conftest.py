@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import io
-import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeVar
 
 import PIL.Image
@@ -23,8 +21,6 @@ from diptych.planner import History, make_plan
 from diptych.provider import Handle, Outcome, Settings
 from diptych.request import Request
 from diptych.testing.peers import OpenAIPeer
-
-sys.path.insert(0, str(Path(__file__).parent))  # for recordings.py, the table beside the tests
 
 T = TypeVar("T")
 Event = Queued | Progress | Preview | TextDelta | Outcome

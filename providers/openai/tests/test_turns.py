@@ -162,7 +162,7 @@ def test_a_conversation_goes_on_in_every_way(
     result = made.run(second.calls[0])
     assert len(result.images) == 1
     # The service saw the picture of the first turn: it did not paint from nothing.
-    assert peer.last("responses").seen.pictures
+    assert peer.last("responses").seen.sources == (first.images[0].size,)
 
 
 def test_text_usage_and_the_answering_model_are_kept(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from typing import Any
@@ -19,7 +18,7 @@ from ..errors import (
     ProviderError,
     RequestError,
 )
-from .terminal import clean, emit, say
+from .terminal import clean, emit, mute, say
 
 __all__ = ["INTERRUPTED", "USAGE", "Failed", "attempt", "exit_code", "tell"]
 
@@ -63,7 +62,7 @@ def attempt(work: Callable[[], None], *, as_json: bool = False, traceback: bool 
     except typer.Exit:
         raise
     except BrokenPipeError:
-        _hush()
+        mute()
         return 1
     except (Exception, KeyboardInterrupt) as raised:
         told = raised if isinstance(raised, Failed) else Failed(_plain(raised), facts={})
@@ -124,10 +123,3 @@ def _show(raised: BaseException) -> None:
     from traceback import format_exception
 
     say("".join(format_exception(raised)).rstrip())
-
-
-def _hush() -> None:
-    """The reader of stdout is gone: keep the interpreter from complaining when it flushes."""
-    import os
-
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -16,7 +16,7 @@ from ..errors import InvalidInput
 from ..image import Image
 from ..request import Format
 from ..sniff import SUFFIXES
-from .terminal import say
+from .terminal import mute, say
 
 __all__ = ["Target", "keep", "slug", "target"]
 
@@ -132,16 +132,17 @@ def keep(images: Sequence[Image], where: Target) -> list[Path]:
     They are paid for: where the wanted place fails, the next best one is taken and told about.
     Raises `OSError` when no place is left.
     """
-    left = list(images)
-    if where.stdout and left:
-        try:
-            sys.stdout.buffer.write(left[0].bytes)
-            sys.stdout.buffer.flush()
-            left.pop(0)
-        except OSError as error:
-            say(f"diptych: stdout cannot be written to ({error.strerror}), so a file is made")
-        where = Target(Path(), "picture")
-    return [_keep(image, where, index, len(left)) for index, image in enumerate(left)]
+    if not where.stdout or not images:
+        return [_keep(image, where, index, len(images)) for index, image in enumerate(images)]
+    aside = Target(Path(), "picture")
+    try:
+        sys.stdout.buffer.write(images[0].bytes)
+        sys.stdout.buffer.flush()
+    except OSError as error:
+        mute()
+        kept = ", ".join(map(str, keep(images, aside)))
+        raise OSError(f"stdout cannot be written to ({error.strerror}); saved: {kept}") from None
+    return keep(images[1:], aside)
 
 
 def _keep(image: Image, where: Target, index: int, total: int) -> Path:

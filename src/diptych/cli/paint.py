@@ -11,7 +11,7 @@ from typing import Any
 
 import typer
 
-from ..errors import DiptychError, InvalidInput, MalformedResponse
+from ..errors import DiptychError, InvalidInput
 from ..image import Image
 from ..notices import Notice
 from ..plan import Plan
@@ -19,7 +19,7 @@ from ..result import Result
 from ..sync import ImageClient, Job
 from .failure import Failed
 from .files import Target, check_folder, keep, target
-from .terminal import clean, emit, say
+from .terminal import clean, emit, mute, say
 from .values import client_settings, edit_options, generate_options, picture
 from .watch import follow
 
@@ -206,12 +206,19 @@ def _deliver(
 ) -> None:
     paths = keep(result.images, where)
     if not result.images:
-        raise _empty(result)
-    if given["as_json"]:
-        emit(outcome(result, paths, previews))
-    else:
+        _remark(result, previews)  # it may be billed all the same
+        _ = result.image  # raises, with what the model said
+    try:
+        if given["as_json"]:
+            emit(outcome(result, paths, previews))
+        else:
+            for path in paths:
+                typer.echo(os.fsencode(path))
+    except OSError:  # stdout is gone or full; the pictures are not
+        mute()
         for path in paths:
-            typer.echo(os.fsencode(path))
+            say(f"saved: {path}")
+        raise
     if not given["quiet"]:
         _remark(result, previews)
 
@@ -226,19 +233,6 @@ def _remark(result: Result, previews: Sequence[Path]) -> None:
         say(f"preview: {path}")
     mode = "" if result.plan is None else f" {result.plan.mode},"
     say(f"{result.model}:{mode} cost {result.cost}, {result.timings.total:.1f} s")
-
-
-def _empty(result: Result) -> Failed:
-    """The model answered in words only. It may be billed, so what is known is told."""
-    try:
-        _ = result.image
-    except MalformedResponse as error:
-        return Failed(
-            error,
-            facts={key: outcome(result, ())[key] for key in ("text", "cost", "usage", "notices")},
-            advice=[f"cost: {result.cost}"],
-        )
-    raise AssertionError("a result without pictures has no image")
 
 
 def failed(error: DiptychError, where: Target, resuming: str = "") -> Failed:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from typing import Any
 
-__all__ = ["clean", "emit", "say", "watched"]
+__all__ = ["clean", "emit", "mute", "say", "watched"]
 
 _SEQUENCE = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor movements
@@ -44,3 +45,8 @@ def emit(document: Any, *, indent: int | None = 2) -> None:
 def watched() -> bool:
     """Whether a person is looking at stderr."""
     return sys.stderr.isatty()
+
+
+def mute() -> None:
+    """Give up on stdout, whose reader is gone or full, so that nothing fails on it again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -2,10 +2,10 @@
 
     rewrite("make the dog a cat", "a dog in the snow").prompt == "a cat in the snow"
 
-The description that made the current picture is parsed (`scene`), the instruction is split into
-clauses and matched against a table of phrasings (`commands`), and each clause is carried out on the
-description (`edits`, `scenery`). What is not understood with certainty is refused: a wrong picture
-costs more than a question.
+The description that made the current picture is parsed (`grammar`, into a `Scene`), the instruction
+is split into clauses and matched against a table of `phrasings` (`commands`), and each clause is
+carried out on the description (`edits`, by way of `things`, `additions` and `scenery`). What is not
+understood with certainty is refused: a wrong picture costs more than a question.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def _carry_out(text: str, whole: str, pieces: list[str], *, added: bool) -> list
         outcomes = _apply(text, [edit])
         if (
             added
-            and edit.target == "it"
+            and {"it", "its", "them"}.intersection(_words(whole))
             and outcomes
             and outcomes[0].kind in ("replace", "recolour")
         ):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
-from . import words
+from . import inflection, words
 from .commands import Edit
+from .grammar import parse
 from .nouns import (
     in_subject,
     is_pronoun,
@@ -16,7 +17,7 @@ from .nouns import (
     refusal,
     resolve,
 )
-from .scene import SLOTS, Noun, Phrase, Scene, parse, preposition_at
+from .scene import SLOTS, Noun, Phrase, Scene, preposition_at
 from .scenery import append, background, setting_phrase, style
 from .splicing import Outcome, checked, insert_after, splice
 
@@ -89,7 +90,7 @@ def _add_at(scene: Scene, head: str, thing: str, lead: str, where: str) -> Outco
     if lead in ("to", "for", "with", "of", "from"):
         phrase = f"with {thing}"
     else:
-        pronoun = "them" if words.plural(scene.head(named)) else "it"
+        pronoun = "them" if inflection.plural(scene.head(named)) else "it"
         phrase = f"with {thing} { {'onto': 'on', 'into': 'in'}.get(lead, lead) } {pronoun}"
     return Outcome(relate(scene, noun, phrase), "add")
 
@@ -140,7 +141,7 @@ def act(scene: Scene, target: str, value: str) -> Outcome:
         if i == 0 or parts[i - 1] in ("and", "or"):
             low = word.lower()
             base = next((v for v in (low, low[:-1], low[:-2]) if v in words.VERBS), "")
-            parts[i] = words.gerund(base) if base and low not in words.GERUNDS else word
+            parts[i] = inflection.gerund(base) if base and low not in inflection.GERUNDS else word
     doing = parse("x " + " ".join(parts))
     if len(doing.phrases) < 2 or doing.phrases[1].start != 1 or doing.of_kind("tag"):
         raise refusal(f"{value[:80]!r} cannot be read as something to do")
@@ -167,7 +168,7 @@ def act(scene: Scene, target: str, value: str) -> Outcome:
                 more = "and " + phrase.split(" ", 1)[-1]
                 outcome = Outcome(insert_after(scene, old.end, more), "add")
         elif base and base != "wear":
-            new_base = words.GERUNDS.get(verb, "")
+            new_base = inflection.GERUNDS.get(verb, "")
             postures = {base, new_base} & words.POSTURES
             if base == new_base or len(postures) == 2:
                 outcome = Outcome(splice(scene, at, old.end, phrase), "replace")
@@ -186,7 +187,7 @@ def _verb_of(scene: Scene, phrase: Phrase) -> tuple[int, str]:
     """Where the verb of a relation is and its base form ("" for a relation without one)."""
     for i in range(phrase.start, min(phrase.end, phrase.start + 3)):
         k = scene.tokens[i].key
-        base = words.GERUNDS.get(k) or words.BASES.get(k)
+        base = inflection.GERUNDS.get(k) or inflection.BASES.get(k)
         if base:
             return i, base
     return phrase.start, ""
@@ -208,7 +209,7 @@ def carry_out(outcome: Outcome, phrases: list[Phrase], value: Scene, target: str
             outcome = style(scene, Edit("be", value=text))
         elif phrase.kind != "relation":
             raise refusal(f"{text!r} cannot be placed in the description")
-        elif value.tokens[phrase.start].key in words.GERUNDS:
+        elif value.tokens[phrase.start].key in inflection.GERUNDS:
             outcome = Outcome(act(scene, target, text).text, outcome.kind, outcome.wide)
         else:
             noun = None if is_pronoun(target) else resolve(scene, target)[0]

@@ -6,11 +6,12 @@ import re
 from collections.abc import Callable
 
 from ..errors import InvalidInput
-from . import words
+from . import inflection, words
 from .additions import act, add, carry_out, join, placement
 from .commands import Edit, clause
+from .grammar import parse
 from .nouns import in_subject, is_picture, is_pronoun, mentions, parts, phrase_of, refusal, resolve
-from .scene import SLOTS, Phrase, Scene, colour_phrase, parse, style_noun, tokenize
+from .scene import SLOTS, Phrase, Scene, colour_phrase, style_noun, tokenize
 from .scenery import background, move, setting_phrase, style
 from .splicing import DANGLING, Outcome, checked, splice
 from .things import recolour, remove, replace
@@ -46,8 +47,8 @@ def become(scene: Scene, edit: Edit) -> Outcome:
         return done
     if bare:
         raise refusal(f"{edit.value[:80]!r} cannot be read as an instruction")
-    third_person = keys[0][-1] == "s" and keys[0] in words.FINITE
-    if keys[0] in words.VERBS or keys[0] in words.GERUNDS or third_person:
+    third_person = keys[0][-1] == "s" and keys[0] in inflection.FINITE
+    if keys[0] in words.VERBS or keys[0] in inflection.GERUNDS or third_person:
         return act(scene, edit.target, value)
     into = edit.action == "become"
     return replace(scene, Edit("replace", edit.target, value), strict=not into)
@@ -223,7 +224,7 @@ def whole(scene: Scene, edit: Edit) -> Outcome:
 
 
 _LEAD = re.compile(
-    r"(?:(?:make|have|let|use|give|show|draw|paint|put|get|want)\b ?|"
+    r"\A(?:(?:make|have|let|use|give|show|draw|paint|put|get|want)\b ?|"
     r"(?:it|him|her|them|there)\b ?|(?:be|is|are|should|should be|being|now)\b )*",
     re.IGNORECASE,
 )
@@ -231,13 +232,13 @@ _LEAD = re.compile(
 
 def instead(scene: Scene, edit: Edit) -> Outcome:
     """ "a cat instead of the dog", "have it hold a guitar instead of a book"."""
-    value = edit.value[_LEAD.match(edit.value).end() :]  # type: ignore[union-attr]
+    value = _LEAD.sub("", edit.value, count=1)
     target = edit.target
     keys = [token.key for token in tokenize(value)]
     old = [token.key for token in tokenize(target)]
     if not keys or not old:
         raise refusal("'instead of' needs a thing on both sides")
-    if old[0] in words.GERUNDS or old[0] in words.PREPOSITIONS:
+    if old[0] in inflection.GERUNDS or old[0] in words.PREPOSITIONS:
         phrase = _phrase_like(scene, old)
         if keys[0] in words.PREPOSITIONS:
             return (
@@ -262,7 +263,7 @@ def instead(scene: Scene, edit: Edit) -> Outcome:
             if phrase.kind in SLOTS
             else _swap(scene, phrase, value)
         )
-    if keys[0] in words.VERBS or keys[0] in words.GERUNDS:
+    if keys[0] in words.VERBS or keys[0] in inflection.GERUNDS:
         phrase = phrase_of(scene, resolve(scene, target)[0])
         return _swap(scene, phrase, value)
     if keys[0] == "with":
@@ -288,7 +289,7 @@ def _swap(scene: Scene, phrase: Phrase, value: str) -> Outcome:
     checked(value)
     first, _, rest = value.partition(" ")
     if first.lower() in words.VERBS:
-        value = f"{words.gerund(first.lower())} {rest}".strip()
+        value = f"{inflection.gerund(first.lower())} {rest}".strip()
     new = parse("x " + value).phrases[1:]
     alike = bool(new) and new[0].start == 1 and new[0].kind == "relation"
     if phrase.kind != "relation" or not alike:

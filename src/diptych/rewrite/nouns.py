@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from ..errors import InvalidInput
-from . import words
-from .scene import Noun, Phrase, Scene, parse, tokenize
+from . import inflection, words
+from .grammar import parse
+from .scene import Noun, Phrase, Scene, tokenize
 
 MOST_MENTIONS = 20
 LONGEST_REASON = 400
@@ -165,7 +166,7 @@ def compose(scene: Scene, noun: Noun, value: Scene, target: str, loose: bool) ->
         )
         if k in named or k in brought or (kind and kind in kinds and kind != "look"):
             continue
-        if not words.adjective(k) and k != "and" and not k.endswith("'s"):
+        if not inflection.adjective(k) and k != "and" and not k.endswith("'s"):
             whole = scene.words(noun.core, noun.end)
             raise refusal(
                 f"{whole!r} may be one name or a described {scene.head(noun)}: write 'the {whole}'"
@@ -191,15 +192,15 @@ def determiner(scene: Scene, noun: Noun, value: Scene, new: Noun, core: str, loo
     old = scene.words(noun.start, noun.core)
     old_keys, new_keys = scene.keys(noun.start, noun.core), value.keys(new.start, new.core)
     singular = {"a", "an", "one"}
-    indefinite = words.article(core)
-    many = words.plural(value.head(new))
+    indefinite = inflection.article(core)
+    many = inflection.plural(value.head(new))
     if not new_keys:
         if not set(old_keys) & singular:
             return old
         return indefinite if loose and not many else ""
     if new_keys[0] in words.ARTICLES or new_keys == ["the"]:
         if not old_keys:
-            bare = noun.start == 0 and not words.plural(scene.head(noun))
+            bare = noun.start == 0 and not inflection.plural(scene.head(noun))
             return "" if bare else indefinite
         if old_keys[0] in words.PLURALS and not (old_keys[0] in words.PLURALS and many):
             return indefinite

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 
-from . import words
+from . import inflection, words
 from .commands import Edit
+from .grammar import parse
 from .nouns import in_subject, refusal
-from .scene import SLOTS, Phrase, Scene, colour_phrase, parse, style_noun
+from .scene import SLOTS, Phrase, Scene, colour_phrase, style_noun
 from .splicing import CONTENT, Outcome, checked, drop, insert_after, splice
 
 MOST_PHRASES = 8  # of one sort in a description that is meant
@@ -24,7 +25,7 @@ def setting_phrase(value: str) -> str:
     core = keys[1:] if keys[0] in words.ARTICLES or keys[0] == "the" else keys
     if colour_phrase(core):
         text = scene.words(len(keys) - len(core), len(keys))
-        return f"on {words.article(text)} {text} background"
+        return f"on {inflection.article(text)} {text} background"
     if keys[0] in words.PREPOSITIONS and len(keys) > 1:
         return value
     if not scene.subjects() or scene.phrases[0].kind != "subject" or not core:
@@ -42,7 +43,7 @@ def _placed(value: str, core: list[str], head: str, *, bare: bool) -> str:
     """A noun phrase behind the preposition that its head takes; `bare` when it has no article."""
     if core == [head] and head in words.SETTINGS:
         raise refusal(f"{value[:80]!r} does not say which {head}")
-    named = f"{words.article(value)} {value}" if bare and value[:1].islower() else value
+    named = f"{inflection.article(value)} {value}" if bare and value[:1].islower() else value
     if head in words.BACKDROPS:
         return f"on {named}"
     if head in words.TIMES:
@@ -52,7 +53,7 @@ def _placed(value: str, core: list[str], head: str, *, bare: bool) -> str:
     if head == "snow" and bare:
         return f"in the {value}"
     if head in words.PLACES or head in words.WEATHER:
-        countless = head in words.BARE_PLACES or words.plural(head)
+        countless = head in words.BARE_PLACES or inflection.plural(head)
         return f"{words.PLACES.get(head, 'in')} {value if countless else named}"
     if bare and value[:1].isupper():
         return f"in {value}"
@@ -77,7 +78,7 @@ def style(scene: Scene, edit: Edit) -> Outcome:
     elif core[-1] == "style":
         suffix = f"in {value}"
     elif len(core) == 1 and (core[0] in words.STYLE_ADJECTIVES or value.endswith("-style")):
-        suffix = f"in {words.article(core[0])} {core[0].removesuffix('-style')} style"
+        suffix = f"in {inflection.article(core[0])} {core[0].removesuffix('-style')} style"
     elif colour_phrase(core) or core[-1] in words.MEDIA:
         suffix = f"in {value}"
     elif len(core) == 1 and core[0] in words.COUNTLESS_STYLES and core == keys:
@@ -85,7 +86,7 @@ def style(scene: Scene, edit: Edit) -> Outcome:
     elif style_noun(core):
         made = core[-1] in words.STYLES or core[-1] == "sign"
         whole = core != keys or core[-1] == "art"
-        prefix = value if whole else f"{words.article(value)} {value}" if made else ""
+        prefix = value if whole else f"{inflection.article(value)} {value}" if made else ""
         suffix = "" if prefix else f"in {value} style"
     elif edit.action == "style" and len(core) < 6:
         suffix = f"in {value} style" if core == keys else f"in the style of {value}"

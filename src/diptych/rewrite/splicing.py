@@ -8,9 +8,10 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from . import words
+from . import inflection, words
+from .grammar import parse
 from .nouns import refusal
-from .scene import SLOTS, Scene, parse
+from .scene import SLOTS, Scene
 
 Kind = Literal["replace", "recolour", "add", "remove", "background", "style"]
 CONTENT = ("subject", "relation", *SLOTS)
@@ -42,7 +43,7 @@ def splice(scene: Scene, start: int, end: int, new: str) -> str:
     a, b = tokens[start].start, tokens[end - 1].end
     left = scene.text[max(0, a - 6) : a]
     if found := _ARTICLE.search(left):
-        word = words.article(new.partition(" ")[0])
+        word = inflection.article(new.partition(" ")[0])
         word = word.title() if found[1].isupper() else word
         left = left[: found.start()] + word + found[2]
     return scene.text[: max(0, a - 6)] + left + new + scene.text[b:]
@@ -79,7 +80,7 @@ def checked(value: str) -> Scene:
     """Parse a value, refusing one that holds pieces of another instruction."""
     scene = parse(value)
     keys = [token.key for token in scene.tokens]
-    foreign = {k for k in keys if k in _FOREIGN or words.comparative(k)}
+    foreign = {k for k in keys if k in _FOREIGN or inflection.comparative(k)}
     strange = [k for token, k in zip(scene.tokens, keys, strict=True) if not token.is_word]
     if not keys or foreign or set(strange) - {",", "&", '"', "#", "%"} or keys[-1] in DANGLING:
         about = f" (at {sorted(foreign)[0]!r})" if foreign else ""
@@ -98,7 +99,7 @@ def noun_value(value: str, loose: bool) -> Scene:
     listed = [noun for noun in subjects[1:] if not noun.after_of]
     if any(
         scene.tokens[noun.start].key == "the"
-        or (noun.core == noun.start and not words.plural(scene.head(noun)))
+        or (noun.core == noun.start and not inflection.plural(scene.head(noun)))
         for noun in listed
     ):
         raise refusal(f"{value[:80]!r} reads as two edits that cannot be told apart")
@@ -106,6 +107,6 @@ def noun_value(value: str, loose: bool) -> Scene:
     head = scene.head(new)
     if head in words.VAGUE or (not bare and head in words.ADJECTIVES and head not in _ALSO_NOUNS):
         raise refusal(f"{value[:80]!r} names no thing")
-    if bare and not loose and not words.plural(scene.head(new)):
+    if bare and not loose and not inflection.plural(scene.head(new)):
         raise refusal(f"{value[:80]!r} is neither a thing ('a ...'), a colour, a style nor a place")
     return scene

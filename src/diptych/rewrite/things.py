@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
-from . import words
+from . import inflection, words
 from .additions import carry_out
 from .commands import Edit
+from .grammar import parse
 from .nouns import (
     compose,
     is_picture,
@@ -18,10 +19,9 @@ from .nouns import (
     refusal,
     resolve,
 )
-from .scene import SLOTS, Noun, Phrase, Scene, colour_phrase, parse, tokenize
+from .scene import SLOTS, Noun, Phrase, Scene, colour_phrase, tokenize
 from .scenery import background, setting_phrase
 from .splicing import Outcome, drop, noun_value, splice
-
 
 _TINTS = words.SHADES - {"plain", "solid"}
 
@@ -54,7 +54,7 @@ def recolour(scene: Scene, edit: Edit) -> Outcome:
             text = splice(parse(text), first, last + 1, colour)
         elif i == 0:
             at = noun.end - 1
-            while at > noun.core and not words.adjective(scene.tokens[at - 1].key):
+            while at > noun.core and not inflection.adjective(scene.tokens[at - 1].key):
                 at -= 1
             word = scene.words(at, at + 1)
             text = splice(parse(text), at, at + 1, f"{colour} {word}")
@@ -123,7 +123,7 @@ def _past_of_parts(scene: Scene, end: int) -> int:
 def _agree(scene: Scene, noun: Noun, end: int, value: Scene, new: Noun) -> str:
     """Make a finite verb behind `noun` agree with the noun that is about to replace it."""
     before, after = _several(scene, noun), _several(value, new)
-    forms = words.PLURAL_VERBS if after else words.SINGULAR_VERBS
+    forms = inflection.PLURAL_VERBS if after else inflection.SINGULAR_VERBS
     follows = scene.tokens[end].key if end < len(scene.tokens) else ""
     if before != after and follows in forms:
         return splice(scene, end, end + 1, forms[follows])
@@ -132,7 +132,7 @@ def _agree(scene: Scene, noun: Noun, end: int, value: Scene, new: Noun) -> str:
 
 def _several(scene: Scene, noun: Noun) -> bool:
     counted = scene.tokens[noun.start].key in words.COUNTS
-    return counted or words.plural(scene.head(noun))
+    return counted or inflection.plural(scene.head(noun))
 
 
 def remove(scene: Scene, edit: Edit) -> Outcome:
@@ -173,7 +173,7 @@ def _remove_noun(scene: Scene, noun: Noun) -> str:
     if (
         joined
         and opener not in words.LIFELESS
-        and words.GERUNDS.get(opener) not in ("hold", "carry")
+        and inflection.GERUNDS.get(opener) not in ("hold", "carry")
     ):
         next_key = scene.tokens[following[0].start].key
         if next_key in ("with", "without", "in") or next_key.endswith("ing"):

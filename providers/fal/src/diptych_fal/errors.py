@@ -155,13 +155,10 @@ def refusal(
     """The error for an answer whose status is not 2xx."""
     complaint = _complaint(answer)
     request_id = answer.headers.get("x-fal-request-id") or request_id
-    status, said = answer.status, complaint.text or "no reason was given"
-    failure = _refusal(
-        answer, step, complaint, scrub(f"fal says: {said}", [key])[:_SHOWN], request_id
-    )
-    failure.__cause__ = VendorFailure(
-        scrub(f"HTTP {status}: {answer.body[:_SHOWN].decode(errors='replace')}", [key])
-    )
+    said = scrub(f"fal says: {complaint.text or 'nothing'}", [key])[:_SHOWN]
+    failure = _refusal(answer, step, complaint, said, request_id)
+    body = scrub(answer.body[:_READ].decode(errors="replace"), [key])[:_SHOWN]
+    failure.__cause__ = VendorFailure(f"HTTP {answer.status}: {body}")
     return failure
 
 

@@ -216,7 +216,11 @@ def _moderation(answer: Answered) -> tuple[str, tuple[str, ...]]:
     azure = details.get("innererror")
     filtered = azure.get("content_filter_result") if isinstance(azure, Mapping) else None
     if isinstance(filtered, Mapping):
-        hit = (name for name, each in filtered.items() if each.get("filtered"))
+        hit = (
+            str(name)
+            for name, each in filtered.items()
+            if isinstance(each, Mapping) and each.get("filtered")
+        )
         return "input", tuple(hit)
     return "unknown", ()
 

@@ -68,6 +68,7 @@ class Transport:
             raise InvalidInput("Azure needs azure_endpoint='https://<resource>.openai.azure.com'")
         if self._azure and not self._options.get("api_version"):
             raise InvalidInput("Azure needs api_version=, such as '2025-04-01-preview'")
+        _check_headers(settings.api_key, headers)
         hidden = (Secret(str(value)) for value in headers.values() if len(str(value)) >= 8)
         secrets = (settings.api_key,) if settings.api_key is not None else ()
         self.origin = Origin(urlsplit(self._base).netloc.rpartition("@")[2], (*secrets, *hidden))
@@ -221,6 +222,16 @@ class Transport:
 
 
 AZURE_HOSTS = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com")
+
+
+def _check_headers(key: Secret | None, headers: Mapping[Any, Any]) -> None:
+    """Refuses what no header can hold here: the transport would repeat it in its complaint."""
+    values = {f"default_headers[{name!r}]": value for name, value in headers.items()}
+    for name, value in {"api_key": "" if key is None else key.reveal(), **values}.items():
+        if not isinstance(value, str) or not value.isascii() or not value.isprintable():
+            raise InvalidInput(
+                f"{name} must be a text of printable ASCII characters; is there a line break in it?"
+            )
 
 
 def _plain(value: Any) -> Any:

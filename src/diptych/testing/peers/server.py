@@ -37,7 +37,7 @@ class Planted:
         self.times = times
         self.after = after
         self.hits = 0
-        self._on = on
+        self._on = on if on is None or isinstance(on, str) or callable(on) else tuple(on)
 
     def __repr__(self) -> str:
         return f"Planted({self.fault.name!r}, hits={self.hits})"
@@ -50,7 +50,7 @@ class Planted:
             return not self.fault.on or request.kind in self.fault.on
         if callable(on):
             return on(request)
-        wanted = (on,) if isinstance(on, str) else tuple(on)
+        wanted = (on,) if isinstance(on, str) else on
         return request.kind in wanted or request.path in wanted
 
 
