@@ -285,7 +285,7 @@ def test_cancelling(peer: FalPeer, client: fal_client.SyncClient) -> None:
 
 
 def test_a_job_takes_its_time_and_can_be_asked_for_elsewhere(peer: FalPeer) -> None:
-    peer.polls, peer.delay = 0, 0.05
+    peer.polls, peer.delay = 0, 1.0  # far longer than the question below takes
     handle = fal_client.SyncClient(key=peer.key).submit("workflows/me/flow", {"prompt": "x"})
     other = fal_client.SyncClient(key=peer.key)
     again = other.get_handle("workflows/me/flow", handle.request_id)
