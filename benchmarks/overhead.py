@@ -411,6 +411,7 @@ def main() -> None:
     print(text)
     if options.write:
         target = Path(__file__).parent / "results" / "overhead.md"
+        target.parent.mkdir(exist_ok=True)
         target.write_text(f"# overhead.py\n\n{text}")
 
 

@@ -581,7 +581,7 @@ def test_an_interrupt_stops_the_job_and_leaves_nothing_behind() -> None:
     with FalPeer(key=CANARY, delay=60) as fal:
 
         def interrupt() -> None:
-            fal.wait_for("status", timeout=30)
+            fal.wait_for("status", count=4, timeout=30)
             os.kill(os.getpid(), signal.SIGINT)
 
         before = set(threading.enumerate())
@@ -589,7 +589,7 @@ def test_an_interrupt_stops_the_job_and_leaves_nothing_behind() -> None:
         person.start()
         result = diptych("generate", FOX, *at(fal))
         person.join()
-        assert result.exit_code == 130
+        assert result.exit_code == 130, result.output
         assert fal.count("cancel") == 1
         fal.wait_until_idle()
         assert set(threading.enumerate()) <= before
@@ -611,7 +611,8 @@ def interrupted(arguments: list[str], ready: Callable[[], None]) -> tuple[int, s
 def test_an_interrupt_cancels_the_job_and_tells_its_handle() -> None:
     with FalPeer(key=CANARY, delay=60) as fal:
         code, out, err = interrupted(
-            ["generate", FOX, *at(fal), "--json"], lambda: fal.wait_for("status", timeout=30)
+            ["generate", FOX, *at(fal), "--json"],
+            lambda: fal.wait_for("status", count=4, timeout=30),
         )
         assert code == 130
         error = json.loads(out)["error"]

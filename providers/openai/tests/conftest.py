@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import traceback
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ import PIL.Image
 import pytest
 from diptych_openai import OpenAIProvider
 
+from diptych.errors import DiptychError
 from diptych.events import Preview, Progress, Queued, TextDelta
 from diptych.image import Image
 from diptych.keys import Secret
@@ -82,6 +84,16 @@ class Bench:
         last = self.events(call, context)[-1]
         assert isinstance(last, Outcome)
         return last
+
+    def fails(self, call: Call, *secrets: str) -> Any:
+        """The error of a call that must fail, after a look at all that can be printed of it."""
+        with pytest.raises(DiptychError) as caught:
+            self.run(call)
+        error = caught.value
+        printed = "".join(traceback.format_exception(error)) + repr(vars(error))
+        for secret in secrets:
+            assert secret not in printed
+        return error
 
 
 @pytest.fixture

@@ -351,6 +351,9 @@ def test_azure_targets_name_the_deployment(bench: Callable[..., Any]) -> None:
     [
         ({"azure_endpoint": "https://r.openai.azure.com"}, "api_version"),
         ({"api_version": "v"}, "azure_endpoint"),
+        ({"azure_endpoint": "https://r.example.com", "api_version": "v"}, "https address under"),
+        ({"azure_endpoint": "http://r.openai.azure.com", "api_version": "v"}, "https address"),
+        ({"base_url": "https://g", "api_version": "v", "azure_deployment": "d"}, "azure_endpoint"),
         ({"default_headers": "x"}, "default_headers"),
         ({"store": "no"}, "store"),
         ({"continue_by": "memory"}, "continue_by"),

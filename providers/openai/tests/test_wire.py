@@ -147,8 +147,11 @@ def test_no_key_is_taken_from_the_environment_behind_our_back(
 
 
 def test_azure_gets_its_own_header_and_path(bench: Callable[..., Any], peer: OpenAIPeer) -> None:
-    azure = {"azure_endpoint": peer.azure_endpoint, "api_version": "2025-04-01-preview"}
-    made = bench(base_url=None, api_key=peer.key, **azure)
+    made = bench(
+        base_url=f"{peer.azure_endpoint}/openai",
+        api_key=peer.key,
+        api_version="2025-04-01-preview",
+    )
     (call,) = made.plan(MODEL).calls
     made.run(call)
     sent = peer.last("generate")
@@ -160,8 +163,7 @@ def test_azure_gets_its_own_header_and_path(bench: Callable[..., Any], peer: Ope
 
 
 def test_azure_without_a_key_says_so(bench: Callable[..., Any], peer: OpenAIPeer) -> None:
-    azure = {"azure_endpoint": peer.azure_endpoint, "api_version": "v"}
-    made = bench(api_key=None, **azure)
+    made = bench(base_url=f"{peer.azure_endpoint}/openai", api_key=None, api_version="v")
     with pytest.raises(MissingCredentials, match="api_key"):
         made.run(made.plan(MODEL).calls[0])
 

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from diptych.errors import DiptychError
-from diptych.events import Preview, Progress, TextDelta
+from diptych.events import Preview, TextDelta
 from diptych.image import Image
 from diptych.notices import Notice
 from diptych.plan import Call
@@ -19,13 +19,14 @@ from diptych.provider import Outcome, RunContext
 from .answers import Reader
 from .errors import translate, vendor_errors
 from .pictures import loaded
+from .sse import data_of_events
 from .streams import ImagesStream, TurnStream
 from .transport import Reply, Transport
 from .turns import TURN
 
 __all__ = ["run"]
 
-Event = Preview | TextDelta | Progress | Outcome
+Event = Preview | TextDelta | Outcome
 
 
 async def run(
@@ -52,8 +53,8 @@ async def _exchange(
     context.sent()
     async with transport.send(call, payload) as reply:
         reader.request_id = reply.request_id
-        if reply.events is None:
-            body = reader.parsed(reply.body, reply.headers.get("content-type", ""))
+        if not reply.content_type.startswith("text/event-stream"):
+            body = reader.parsed(await reply.body(), reply.content_type)
             if payload.get("stream"):
                 told = "the server answered at once, without streaming"
                 notices.append(Notice("mismatch", told, "previews"))
@@ -72,16 +73,18 @@ async def _exchange(
 
 async def _watched(
     stream: ImagesStream | TurnStream, reply: Reply, transport: Transport
-) -> AsyncGenerator[Preview | TextDelta | Progress, None]:
+) -> AsyncGenerator[Preview | TextDelta, None]:
     """Feed `stream` until it is finished; what there is to show on the way."""
-    assert reply.events is not None
+    from jiter import from_json
+
     failure: DiptychError | None = None
     try:
-        async for event in reply.events:
-            for each in stream.feed(event):
-                yield each
-            if stream.finished:
-                return
+        async with aclosing(data_of_events(reply.chunks())) as events:
+            async for data in events:
+                for each in stream.feed(from_json(data, cache_mode="keys")):
+                    yield each
+                if stream.finished:
+                    return
     except vendor_errors() as error:
         failure = translate(error, transport.origin, request_id=reply.request_id)
     except ValueError:

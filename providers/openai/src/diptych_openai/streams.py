@@ -1,8 +1,7 @@
 """Server-sent events, gathered into the answer that the same call has without streaming.
 
-The SDK's parser lets a flat `error` event, a stream without an end and repeated events pass. What
-arrives here is checked: events may come twice or out of order, and a stream has to finish its
-pictures.
+Events may come twice or out of order, an error may be flat or nested, and a stream has to finish its
+pictures: nothing else checks that.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from diptych.errors import DiptychError
-from diptych.events import Preview, Progress, TextDelta
+from diptych.events import Preview, TextDelta
 from diptych.image import Image
 from diptych.notices import Notice
 
@@ -18,7 +17,7 @@ from .answers import Reader, picture
 
 __all__ = ["ImagesStream", "TurnStream"]
 
-Shown = Preview | TextDelta | Progress
+Shown = Preview | TextDelta
 
 
 class _Stream:
@@ -59,6 +58,9 @@ class _Stream:
             self.lost(self.reader.broken("ended its stream before the picture was finished"))
 
     def kind(self, event: Any) -> str:
+        """The type of an event; "error" for one that holds an error instead of a type."""
+        if isinstance(event, dict) and event.get("error"):
+            return "error"
         if not isinstance(event, dict) or not isinstance(event.get("type"), str):
             raise self.reader.broken("sent an event without a type")
         return str(event["type"])

@@ -17,13 +17,16 @@ from diptych.errors import InvalidInput, MissingCredentials
 from diptych.image import Image
 from diptych.keys import Secret
 from diptych.plan import Call
+from diptych.plugins import may_receive_key
 from diptych.provider import Settings
+from diptych.sniff import MAX_BYTES
 
 from .errors import Origin, malformed
 from .images_api import EDIT, GENERATE
 from .turns import TURN
 
 if TYPE_CHECKING:
+    from httpx2 import Response
     from openai import AsyncOpenAI
     from openai._types import RequestOptions
 
@@ -31,21 +34,40 @@ __all__ = ["BASE_URL", "Reply", "Transport"]
 
 BASE_URL = "https://api.openai.com/v1"
 _PATHS = {GENERATE: "/images/generations", EDIT: "/images/edits", TURN: "/responses"}
-_MAX_ANSWER = 512 * 2**20
+_SLACK = 16 * 2**20
 _CONNECT_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A 200: its headers, and either its whole body or its events."""
+    """A 200 whose body is still to be read, at most `limit` bytes of it."""
 
-    headers: Mapping[str, str]
-    body: bytes = b""
-    events: AsyncIterator[Any] | None = None
+    response: Response
+    origin: Origin
+    limit: int
 
     @property
     def request_id(self) -> str | None:
-        return self.headers.get("x-request-id") or self.headers.get("apim-request-id")
+        headers = self.response.headers
+        return headers.get("x-request-id") or headers.get("apim-request-id")
+
+    @property
+    def content_type(self) -> str:
+        return str(self.response.headers.get("content-type", ""))
+
+    async def body(self) -> bytes:
+        """The whole body."""
+        return b"".join([part async for part in self.chunks()])
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it comes. Raises `MalformedResponse` beyond the limit."""
+        size = 0
+        async for part in self.response.aiter_bytes():
+            size += len(part)
+            if size > self.limit:
+                what = f"answered with more than {self.limit:,} bytes"
+                raise malformed(what, self.origin, request_id=self.request_id)
+            yield part
 
 
 class Transport:
@@ -64,10 +86,8 @@ class Transport:
         headers = self._options.get("default_headers") or {}
         if not isinstance(headers, Mapping):
             raise InvalidInput("default_headers must be a mapping of header names to texts")
-        if self._azure and not (settings.base_url or self._options.get("azure_endpoint")):
-            raise InvalidInput("Azure needs azure_endpoint='https://<resource>.openai.azure.com'")
-        if self._azure and not self._options.get("api_version"):
-            raise InvalidInput("Azure needs api_version=, such as '2025-04-01-preview'")
+        if self._azure:
+            _check_azure(settings)
         _check_headers(settings.api_key, headers)
         hidden = (Secret(str(value)) for value in headers.values() if len(str(value)) >= 8)
         secrets = (settings.api_key,) if settings.api_key is not None else ()
@@ -97,7 +117,10 @@ class Transport:
 
     @asynccontextmanager
     async def send(self, call: Call, payload: Mapping[str, Any]) -> AsyncIterator[Reply]:
-        """Send `call` once. Raises what the SDK raises, and `MalformedResponse` if too large."""
+        """Send `call` once. Raises what the SDK raises."""
+        import httpx2
+        from openai import AsyncStream
+
         client = self._connected()
         headers: dict[str, Any] = {}
         if self._settings.api_key is None and "Authorization" not in (
@@ -117,67 +140,22 @@ class Transport:
             body, files = _form(payload)
             boundary = _boundary(payload)
             headers["Content-Type"] = f"multipart/form-data; boundary={boundary}"
-        path = _PATHS[call.operation]
-        if payload.get("stream"):
-            async with self._events(client, path, body, files, options) as reply:
-                yield reply
-            return
-        from httpx2 import Response
-        from openai import AsyncStream
-
         # A stream to the SDK, which then leaves the body unread: it is read here, with a limit.
         response: Any = await client.post(
-            path,
-            cast_to=Response,
+            _PATHS[call.operation],
+            cast_to=httpx2.Response,
             body=_plain(body),
             files=files,
             options=cast("RequestOptions", options),
             stream=True,
             stream_cls=AsyncStream[object],
         )
-        yield Reply(response.headers, await self._whole(response))
-
-    @asynccontextmanager
-    async def _events(
-        self, client: AsyncOpenAI, path: str, body: Any, files: Any, options: Any
-    ) -> AsyncIterator[Reply]:
-        from openai import AsyncStream
-
-        stream = await client.post(
-            path,
-            cast_to=object,
-            body=_plain(body),
-            files=files,
-            options=cast("RequestOptions", options),
-            stream=True,
-            stream_cls=AsyncStream[object],
-        )
+        # Base64 is a third longer than the picture; a preview counts as one more picture.
+        pictures = call.images + int(payload.get("partial_images") or 0)
         try:
-            headers = stream.response.headers
-            if headers.get("content-type", "").startswith("text/event-stream"):
-                yield Reply(headers, events=stream.__aiter__())
-            else:
-                # A server that does not stream, or an error page: iterating would end in silence.
-                yield Reply(headers, await self._whole(stream.response))
-        finally:
-            await stream.close()
-
-    async def _whole(self, response: Any) -> bytes:
-        """The body, read with a limit."""
-        parts, size = [], 0
-        try:
-            async for part in response.aiter_bytes():
-                size += len(part)
-                if size > _MAX_ANSWER:
-                    raise malformed(
-                        f"answered with more than {_MAX_ANSWER:,} bytes",
-                        self.origin,
-                        request_id=response.headers.get("x-request-id"),
-                    )
-                parts.append(part)
+            yield Reply(response, self.origin, pictures * MAX_BYTES * 4 // 3 + _SLACK)
         finally:
             await response.aclose()
-        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def aclose(self) -> None:
         client, self._client = self._client, None
@@ -222,6 +200,23 @@ class Transport:
 
 
 AZURE_HOSTS = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com")
+
+
+def _check_azure(settings: Settings) -> None:
+    """Raises `InvalidInput` for settings that name no service, or one that must not have the key."""
+    base_url, endpoint = settings.base_url, settings.options.get("azure_endpoint")
+    if not (base_url or endpoint):
+        raise InvalidInput("Azure needs azure_endpoint='https://<resource>.openai.azure.com'")
+    # The core has checked base_url= alone for a key from the environment.
+    if endpoint and (base_url or not may_receive_key(str(endpoint), AZURE_HOSTS)):
+        raise InvalidInput(
+            f"azure_endpoint= must be an https address under {' or '.join(AZURE_HOSTS)}, without "
+            "base_url=; for a gateway before Azure give base_url=, api_version= and api_key="
+        )
+    if base_url and settings.options.get("azure_deployment"):
+        raise InvalidInput("azure_deployment= goes with azure_endpoint=, not with base_url=")
+    if not settings.options.get("api_version"):
+        raise InvalidInput("Azure needs api_version=, such as '2025-04-01-preview'")
 
 
 def _check_headers(key: Secret | None, headers: Mapping[Any, Any]) -> None:
