@@ -69,7 +69,6 @@ def _run(script: str, folder: Path) -> str:
 
 
 def _steady(text: str) -> str:
-    """Without what differs between runs: seconds, and sizes of files."""
-    return re.sub(
-        r"[\d,]+ bytes", "N bytes", re.sub(r"\d+\.\d s$", "T s", text, flags=re.MULTILINE)
-    )
+    """Without what changes while the behaviour stays: seconds, prices, tokens, sizes of files."""
+    changing = re.compile(r"\d+\.\d+ (?:s$|USD)|[\d,]+ bytes|\(\d+\)", re.MULTILINE)
+    return changing.sub("N", text)

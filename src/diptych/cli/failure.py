@@ -50,8 +50,6 @@ class Failed(Exception):
 
 def exit_code(error: BaseException) -> int:
     """What the process exits with after `error`; 1 for one that is not diptych's."""
-    if isinstance(error, KeyboardInterrupt):
-        return INTERRUPTED
     return next((code for kind, code in _CODES if isinstance(error, kind)), 1)
 
 
