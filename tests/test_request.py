@@ -86,9 +86,10 @@ def test_a_bad_value_is_refused_by_name(name, value):
         Request.build("a fox", **{name: value})
 
 
-@pytest.mark.parametrize("name", ["mask", "change", "expand"])
+@pytest.mark.parametrize("name", ["mask", "change", "expand", "source_prompt", "preserve"])
 def test_options_of_an_edit_need_a_picture(name):
-    value = {"mask": png(), "change": 0.5, "expand": 8}[name]
+    values = {"mask": png(), "change": 0.5, "expand": 8, "preserve": "model"}
+    value = values.get(name, "a dog")
     with pytest.raises(InvalidInput, match="needs a picture"):
         Request.build("a fox", **{name: value})
 

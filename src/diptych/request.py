@@ -108,7 +108,13 @@ class Request:
         shape(options.get("size"), options.get("aspect"))
         picture = None if image is None else Image.of(image)
         if picture is None:
-            given = {"mask": mask, "expand": expand, "change": options.get("change")}
+            given = {
+                "mask": mask,
+                "expand": expand,
+                "change": options.get("change"),
+                "source_prompt": options.get("source_prompt"),
+                "preserve": None if preserve == "exact" else preserve,
+            }
             for name, value in given.items():
                 if value is not None:
                     raise InvalidInput(
