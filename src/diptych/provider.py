@@ -2,7 +2,7 @@
 
 The core validates, plans edits, budgets, retries, times out, composites masks, keeps conversations
 and turns events into results. A provider translates a request into calls and runs one call at a
-time. Everything here is for plug-in authors; docs/writing-a-provider.md walks through one.
+time. Everything here is for plug-in authors.
 """
 
 from __future__ import annotations
