@@ -17,7 +17,7 @@ from .notices import Notice
 from .plan import Finish, Plan, State
 from .provider import Provider
 from .request import Request
-from .rewrite import Rewrite, description, reading, rewrite
+from .rewrite import description, reading, rewrite
 from .sizes import fit, shape
 
 __all__ = ["DEFAULT_CHANGE", "History", "Rewriter", "make_plan"]
@@ -195,19 +195,21 @@ def phrase(
             "instruction; write the description, or give source_prompt= (what the picture shows now) "
             "so that the instruction can be applied to it"
         )
-    edit = _rewritten(request.prompt, description(source), rewriter)
-    notice = Notice("translated", f"the instruction was rewritten to {edit!r}", "prompt")
-    return request.but(prompt=edit), "the prompt was read as an instruction", (notice,)
+    words, is_global = _rewritten(request.prompt, description(source), rewriter)
+    notice = Notice("translated", f"the instruction was rewritten to {words!r}", "prompt")
+    request = request.but(prompt=words, is_global=is_global)
+    return request, "the prompt was read as an instruction", (notice,)
 
 
-def _rewritten(instruction: str, source: str, rewriter: Rewriter | None) -> str:
+def _rewritten(instruction: str, source: str, rewriter: Rewriter | None) -> tuple[str, bool | None]:
+    """The new description, and whether the edit concerns the whole picture, if that is known."""
     try:
-        edit: Rewrite = rewrite(instruction, source)
+        edit = rewrite(instruction, source)
     except InvalidInput:
         if rewriter is None:
             raise
-        return rewriter(instruction, source)
-    return edit.prompt
+        return rewriter(instruction, source), None
+    return edit.prompt, edit.is_global
 
 
 def prepare(card: ModelCard, request: Request) -> tuple[Request, Finish, tuple[Notice, ...]]:

@@ -29,7 +29,9 @@ class Request:
     """One request, for text to image when `image` is None and for an edit otherwise.
 
     None (or an empty tuple) means that the caller did not set the option; a default is never sent.
-    `mode` is the caller's wish until the planner has resolved it; `geometry` is set by the planner.
+    `mode` is the caller's wish until the planner has resolved it; `geometry` is set by the planner,
+    as is `is_global`: whether the edit concerns the whole picture (a style, a background) or has a
+    place in it, None when that is not known.
     `previews` is how many unfinished pictures to stream. `extra` goes to the model under its own
     names.
     """
@@ -58,6 +60,7 @@ class Request:
     controls: tuple[Control, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
     geometry: Geometry = field(default_factory=Geometry)
+    is_global: bool | None = None
 
     @property
     def is_edit(self) -> bool:
@@ -150,7 +153,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 _UNSET = {
     each.name: () if each.name in ("references", "adapters", "controls") else each.default
     for each in fields(Request)
-    if each.name not in ("prompt", "image", "mode", "preserve", "geometry", "extra")
+    if each.name not in ("prompt", "image", "mode", "preserve", "geometry", "is_global", "extra")
 } | {"extra": {}}
 
 

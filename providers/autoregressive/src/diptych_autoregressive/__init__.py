@@ -1,0 +1,1 @@
+"""Local autoregressive image models, for diptych."""

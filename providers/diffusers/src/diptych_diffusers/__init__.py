@@ -1,0 +1,1 @@
+"""Local diffusion models, for diptych."""
