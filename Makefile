@@ -1,7 +1,7 @@
 # `make demo` and `make test` set up what they need in .venv; nothing outside the checkout is touched.
 PYTHON ?= python3
 BIN := .venv/bin
-DISTRIBUTIONS := . providers/openai providers/fal
+DISTRIBUTIONS := . providers/openai providers/fal providers/diffusers providers/autoregressive providers/pocket
 READY := .venv/.ready
 
 .PHONY: setup demo test lint format bench wheels clean
