@@ -19,7 +19,7 @@ def weights(model: str) -> dict[str, Path]:
 
 @pytest.mark.parametrize("model", MODELS)
 def test_weights_have_the_checksums_of_the_card(model):
-    card = json.loads((POCKET / model / "pocket.json").read_text())
+    card = json.loads((POCKET / model / "diptych.json").read_text())
     found = {
         name: hashlib.sha256(file.read_bytes()).hexdigest() for name, file in weights(model).items()
     }

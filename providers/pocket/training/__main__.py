@@ -10,6 +10,7 @@ The whole run, in order (see the README for the seconds used):
     python -m training ar           the autoregressive model; again to go on
     python -m training evaluate     500 held-back prompts and edits of them, for both models
     python -m training export       the two folders that ship, with their cards
+    python -m training card         the cards alone, after a change of the grammar
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pathlib import Path
 
 from training.run import Run
 
-COMMANDS = ("prepare", "autoencoder", "tokenizer", "classifier", "flow", "ar", "evaluate", "export")
+COMMANDS = ("prepare", "autoencoder", "tokenizer", "classifier", "flow", "ar", "evaluate", "export", "card")
 
 
 def main() -> None:
@@ -43,6 +44,11 @@ def main() -> None:
 
         glyphs.save(options.outputs / "sprites.npz")
         words.train(options.outputs / "words.json")
+        return
+    if options.command == "card":
+        from training import card
+
+        card.main()
         return
     module = importlib.import_module(f"training.{options.command}")
     getattr(module, "train" if hasattr(module, "train") else "main")(Run.of(options))

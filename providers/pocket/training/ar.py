@@ -41,7 +41,9 @@ class NextCode(nn.Module):
         hidden = self.text_model(input_ids=ids, use_cache=False).last_hidden_state
         hidden = hidden.gather(1, (places - 1)[:, :, None].expand(-1, -1, hidden.shape[2]))
         logits = F.linear(hidden, self.text_model.embed_tokens.weight[self.visual : self.visual + CODES])
-        return F.cross_entropy(logits.float().view(-1, CODES), codes.view(-1), reduction="none").view(starts.shape[0], starts.shape[1], -1).mean((0, 2))
+        return (
+            F.cross_entropy(logits.float().view(-1, CODES), codes.view(-1), reduction="none").view(starts.shape[0], starts.shape[1], -1).mean((0, 2))
+        )
 
 
 def train(run: Run) -> None:

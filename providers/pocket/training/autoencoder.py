@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from diffusers import AutoencoderTiny
 
 from training import feed, models
-from training.run import Log, Run, grid, load, save
 from training.optim import Training
+from training.run import Log, Run, grid, load, save
 
 NOISE = 0.1  # added to the latents in training, so that small errors of the diffusion model decode to small errors
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import string
+from collections.abc import Iterator
 
 from training.world import (
     BACKGROUNDS,
@@ -115,9 +116,34 @@ QUALITY = (
 )  # fmt: skip
 
 
+def phrases() -> Iterator[str]:
+    """Every text of the tables: names and phrases, which may hold a "{}"."""
+    for names in NAMES:
+        yield from names
+    for table in (RELATION_WORDS, PLACE_PHRASES, PLACE_TAGS, COLOUR_WORDS):
+        for texts in table.values():
+            yield from texts
+    for forms in STYLE_WORDS.values():
+        for texts in forms:
+            yield from texts
+    yield from (*WEARING, *COLOUR_PHRASES, *BACKGROUNDS, *STYLES, *LEADS, *FILLERS, *QUALITY)
+
+
 def article(noun: str, r: random.Random) -> str:
     """`noun` with "a" or "an", at times with "the" or with nothing."""
-    if noun in ("glasses", "sunglasses", "spectacles", "eyeglasses", "headphones", "earphones", "shades", "dark glasses", "coffee", "sushi", "cheese"):
+    if noun in (
+        "glasses",
+        "sunglasses",
+        "spectacles",
+        "eyeglasses",
+        "headphones",
+        "earphones",
+        "shades",
+        "dark glasses",
+        "coffee",
+        "sushi",
+        "cheese",
+    ):
         return r.choice((noun, noun, f"a pair of {noun}")) if noun.endswith("s") and noun != "sushi" else noun
     if noun in ("sun", "moon", "rainbow", "stars") and r.random() < 0.6:
         return f"the {noun}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import numpy as np
@@ -39,7 +40,7 @@ class Judge(nn.Module):
         super().__init__()
         widths = (48, 64, 128, 192, 256)
         self.body = nn.Sequential(
-            nn.Conv2d(3, 48, 5, 2, 2), nn.ReLU(), *(_Block(a, b, 2) for a, b in zip(widths, widths[1:], strict=False)), _Block(256, 256, 1)
+            nn.Conv2d(3, 48, 5, 2, 2), nn.ReLU(), *(_Block(a, b, 2) for a, b in itertools.pairwise(widths)), _Block(256, 256, 1)
         )
         self.heads = nn.ModuleDict({key: nn.Linear(256 * 4, size) for key, size in HEADS.items()})
 
@@ -86,7 +87,11 @@ def train(run: Run) -> None:
     scenes = world.sample(2000 if run.device.type == "cuda" else 20, np.random.default_rng(77), held_back=True)
     drawn = canvas.draw(scenes)
     facts: dict = {"steps": training.step_count + done}
-    for name, pictures in (("drawn", drawn), ("autoencoder", latents.decode(latents.encode(drawn))), ("tokenizer", codes.decode(codes.encode(drawn)))):
+    for name, pictures in (
+        ("drawn", drawn),
+        ("autoencoder", latents.decode(latents.encode(drawn))),
+        ("tokenizer", codes.decode(codes.encode(drawn))),
+    ):
         facts[name] = score(restored.read(pictures), scenes)
         print("classifier", name, facts[name], flush=True)
     (run.outputs / "classifier.json").write_text(json.dumps(facts))

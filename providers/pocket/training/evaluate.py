@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -31,16 +32,30 @@ def main(run: Run) -> None:
     (run.outputs / "evaluation.json").write_text(json.dumps(facts, indent=2))
 
 
+@dataclass(frozen=True)
+class Edits:
+    """One edit of each scene: what it asks for and in which words."""
+
+    scenes: Scenes
+    edited: Scenes
+    kinds: np.ndarray
+    instructions: list[str]
+
+    @classmethod
+    def of(cls, scenes: Scenes, edited: Scenes, kinds: np.ndarray, r: random.Random) -> Edits:
+        return cls(scenes, edited, kinds, [edits.instruction(scenes, edited, int(kind), row, r) for row, kind in enumerate(kinds)])
+
+
 class Prompts:
-    """Held-back scenes with captions, and one edit of each with its instruction and the caption of the result."""
+    """Held-back scenes with captions, and one edit of each with the caption of its result."""
 
     def __init__(self, n: int, seed: int) -> None:
         rng, r = np.random.default_rng(seed), random.Random(seed)
         self.scenes = world.sample(n, rng, held_back=True)
-        self.edited, self.kinds = edits.apply(self.scenes, rng)
+        edited, kinds = edits.apply(self.scenes, rng)
         self.captions = [_clean_caption(self.scenes, row, r) for row in range(n)]
-        self.results = [_clean_caption(self.edited, row, r) for row in range(n)]
-        self.instructions = [edits.instruction(self.scenes, self.edited, int(self.kinds[row]), row, r) for row in range(n)]
+        self.results = [_clean_caption(edited, row, r) for row in range(n)]
+        self.edits = Edits.of(self.scenes, edited, kinds, r)
 
 
 def _clean_caption(scenes: Scenes, row: int, r: random.Random) -> str:
@@ -55,23 +70,20 @@ def _clean_caption(scenes: Scenes, row: int, r: random.Random) -> str:
     return text
 
 
-def _edit_scores(before: dict[str, np.ndarray], after: dict[str, np.ndarray], prompts: Prompts) -> dict[str, object]:
+def _edit_scores(before: dict[str, np.ndarray], after: dict[str, np.ndarray], asked: Edits) -> dict[str, object]:
     """Of each kind: how often the asked attribute became what was asked.
 
     Of each attribute not asked for: how often the judge reads the same in the result as in the picture that was edited.
     """
-    changed, kept = {}, {}
-    shown = world.shows_background(prompts.scenes) & world.shows_background(prompts.edited)
+    changed, kept, hits, counted = {}, {}, 0, 0
+    shown = world.shows_background(asked.scenes) & world.shows_background(asked.edited)
     for index, kind in enumerate(edits.KINDS):
-        asked = prompts.kinds == index
         visible = shown if kind == "background" else np.ones_like(shown)
-        rows = asked & visible
-        changed[kind] = round(100 * float((after[kind] == prompts.edited[kind])[rows].mean()), 1)
-        rows = ~asked & visible
-        kept[kind] = round(100 * float((after[kind] == before[kind])[rows].mean()), 1)
-    rows = np.choose(prompts.kinds, [after[kind] == prompts.edited[kind] for kind in edits.KINDS])
-    counted = (prompts.kinds != edits.KINDS.index("background")) | shown
-    return {"changed": changed, "changed_all": round(100 * float(rows[counted].mean()), 1), "kept": kept}
+        right = (after[kind] == asked.edited[kind])[(asked.kinds == index) & visible]
+        same = (after[kind] == before[kind])[(asked.kinds != index) & visible]
+        changed[kind], kept[kind] = round(100 * float(right.mean()), 1), round(100 * float(same.mean()), 1)
+        hits, counted = hits + int(right.sum()), counted + len(right)
+    return {"changed": changed, "changed_all": round(100 * hits / counted, 1), "kept": kept}
 
 
 def _diffusion(run: Run, judge: classifier.Judge, prompts: Prompts, trial: Prompts) -> dict:
@@ -90,7 +102,9 @@ def _diffusion(run: Run, judge: classifier.Judge, prompts: Prompts, trial: Promp
     facts["held_back"] = classifier.score(before, prompts.scenes)
     _show("diffusion", facts["held_back"])
     ways: dict[str, Callable[[], torch.Tensor]] = {
-        f"image to image, change {change}": lambda change=change: flow.repaint(run, model, source, prompts.results, change, SEED + 2, guidance=guidance)
+        f"image to image, change {change}": lambda change=change: flow.repaint(
+            run, model, source, prompts.results, change, SEED + 2, guidance=guidance
+        )
         for change in (0.7, 0.8, 0.9)
     }
     ways |= {
@@ -102,7 +116,7 @@ def _diffusion(run: Run, judge: classifier.Judge, prompts: Prompts, trial: Promp
     facts["edits"] = {}
     for name, way in ways.items():
         edited = latents.decode(way())
-        facts["edits"][name] = _edit_scores(before, judge.read(edited), prompts)
+        facts["edits"][name] = _edit_scores(before, judge.read(edited), prompts.edits)
         _show(f"diffusion {name}", facts["edits"][name])
         if "change 0.8" in name or name.startswith("FlowEdit from 0.9, guidance 1.5 and 4.5"):
             sheet = torch.stack([drawn[:24], edited[:24]], 1).flatten(0, 1)
@@ -127,24 +141,21 @@ def _autoregressive(run: Run, judge: classifier.Judge, prompts: Prompts, trial: 
     facts["sweep"] = {f"guidance {key[0]}, temperature {key[1]}, top-k {key[2]}": scores for key, scores in sweep.items()}
     facts["held_back"] = classifier.score(before, prompts.scenes)
     _show("autoregressive", facts["held_back"])
-    chat.say(prompts.instructions)
+    chat.say(prompts.edits.instructions)
     edited = codes.decode(chat.turn())
-    facts["edits"] = {"conversation": _edit_scores(before, judge.read(edited), prompts)}
+    facts["edits"] = {"conversation": _edit_scores(before, judge.read(edited), prompts.edits)}
     _show("autoregressive edits", facts["edits"])
-    # A third turn: the second instruction of another conversation's kind, drawn from the edited scenes.
-    again = Prompts.__new__(Prompts)
-    rng, r = np.random.default_rng(SEED + 3), random.Random(SEED + 3)
-    again.scenes = prompts.edited
-    again.edited, again.kinds = edits.apply(again.scenes, rng)
-    again.instructions = [edits.instruction(again.scenes, again.edited, int(again.kinds[row]), row, r) for row in range(len(prompts.captions))]
-    middle = judge.read(edited)
+    rng, r = np.random.default_rng(SEED + 3), random.Random(SEED + 3)  # then a third picture, from an edit of the edit
+    again = Edits.of(prompts.edits.edited, *edits.apply(prompts.edits.edited, rng), r)
     chat.say(again.instructions)
     third = codes.decode(chat.turn())
-    facts["edits"]["conversation, third picture"] = _edit_scores(middle, judge.read(third), again)
+    facts["edits"]["conversation, third picture"] = _edit_scores(judge.read(edited), judge.read(third), again)
     _show("autoregressive third", facts["edits"])
     grid(drawn[:48], 12).save(run.outputs / "autoregressive.jpg", quality=90)
     grid(torch.stack([drawn[:16], edited[:16], third[:16]], 1).flatten(0, 1), 12).save(run.outputs / "autoregressive-edits.jpg", quality=90)
-    (run.outputs / "autoregressive.txt").write_text("\n".join(map(" / ".join, zip(prompts.captions[:16], prompts.instructions, again.instructions, strict=False))))
+    (run.outputs / "autoregressive.txt").write_text(
+        "\n".join(map(" / ".join, zip(prompts.captions[:16], prompts.edits.instructions, again.instructions, strict=False)))
+    )
     return facts
 
 

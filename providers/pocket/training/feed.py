@@ -81,8 +81,7 @@ class Feed:
         context = multiprocessing.get_context("fork")
         self.queues = [context.Queue(maxsize=4) for _ in range(workers)]
         self.processes = [
-            context.Process(target=_work, args=(make, path, n, seed * 1000 + index, queue), daemon=True)
-            for index, queue in enumerate(self.queues)
+            context.Process(target=_work, args=(make, path, n, seed * 1000 + index, queue), daemon=True) for index, queue in enumerate(self.queues)
         ]
         for process in self.processes:
             process.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import torch
@@ -90,7 +91,7 @@ def sample(run: Run, model: models.Flow, prompts: list[str], seed: int, steps: i
     """Packed latents by Euler steps."""
     velocity, levels = Guided(run, model, prompts, guidance), sigmas(steps)
     x = torch.randn(len(prompts), 256, 32, generator=torch.Generator().manual_seed(seed)).to(run.device)
-    for now, after in zip(levels, levels[1:], strict=False):
+    for now, after in itertools.pairwise(levels):
         x = x + (after - now) * velocity(x, now)
     return x
 
@@ -104,7 +105,7 @@ def repaint(
     levels = levels[int((levels > change).sum()) :]
     noise = torch.randn(source.shape, generator=torch.Generator().manual_seed(seed)).to(run.device)
     x = torch.lerp(source, noise, levels[0].to(source.device))
-    for now, after in zip(levels, levels[1:], strict=False):
+    for now, after in itertools.pairwise(levels):
         x = x + (after - now) * velocity(x, now)
     return x
 
@@ -120,7 +121,7 @@ def flow_edit(
     levels = levels[int((levels > start).sum()) :]
     generator = torch.Generator().manual_seed(seed)
     x = source.clone()
-    for now, then in zip(levels, levels[1:], strict=False):
+    for now, then in itertools.pairwise(levels):
         noise = torch.randn(source.shape, generator=generator).to(run.device)
         noisy = torch.lerp(source, noise, now.to(source.device))
         x = x + (then - now) * (new(x + noisy - source, now) - old(noisy, now))

@@ -111,7 +111,7 @@ class Log:
         self.sums = values if self.sums is None else self.sums + values
         self.count += 1
         now = time.monotonic()
-        if now - self.last > self.every or self.count == 1 and step == self.first_step:
+        if now - self.last > self.every or (self.count == 1 and step == self.first_step):
             means = dict(zip(losses, (self.sums / self.count).tolist(), strict=True))
             rate = self.count / (time.monotonic() - self.last)
             text = "  ".join(f"{key} {value:.4f}" for key, value in means.items())

@@ -87,7 +87,12 @@ def _measure(run: Run, model: Emu3VQVAE, picture: torch.Tensor, steps: int) -> N
     used = codes(latents).flatten().bincount(minlength=4096)
     share = used.float() / used.sum()
     perplexity = torch.exp(-(share * share.clamp(min=1e-12).log()).sum())
-    facts = {"steps": steps, "psnr": round(psnr(decoded, picture).item(), 2), "codes_used": int((used > 0).sum()), "perplexity": round(perplexity.item())}
+    facts = {
+        "steps": steps,
+        "psnr": round(psnr(decoded, picture).item(), 2),
+        "codes_used": int((used > 0).sum()),
+        "perplexity": round(perplexity.item()),
+    }
     print("tokenizer", facts, flush=True)
     (run.outputs / "tokenizer.json").write_text(json.dumps(facts))
     save(run.outputs, "tokenizer", model)

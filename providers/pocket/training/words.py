@@ -28,6 +28,18 @@ EMU3 = {
     "image_wrapper": "<|image token|>", "eol": "<|extra_200|>", "eof": "<|extra_201|>",
 }  # fmt: skip
 
+FUNCTION_WORDS = frozenset("""
+    a an the this that these those some any each every other another such same own
+    i me my mine you your yours he him his she her hers it its we us our they them their who whom whose which what
+    and or but so if then than because while when where there here not no
+    of to from for with as at by in on
+    am is are was were be been being do does did have has had can could will would shall should may might must
+    i'm i'd it's he's she's that's there's let's don't
+    very quite just only also too even still really again please thanks
+""".split())  # fmt: skip
+_WORD = re.compile(r"[a-z0-9]+(?:['-][a-z0-9]+)*")
+_LETTERS = re.compile(r"[a-z]+(?:['-][a-z]+)*")
+
 
 def corpus(n: int, seed: int) -> list[str]:
     """`n` captions and `n` instructions."""
@@ -39,9 +51,16 @@ def corpus(n: int, seed: int) -> list[str]:
 
 
 def known_words(n: int = 100_000, seed: int = 1) -> list[str]:
-    """Words the models have met often; a misspelling or a made-up filler is too rare to be among them."""
-    counts = collections.Counter(word for text in corpus(n, seed) for word in re.findall(r"[a-z0-9][a-z0-9'-]*", text))
-    return sorted(word for word, count in counts.items() if count >= n // 2500)
+    """Words that need no notice: those of the grammar, and those that ask for nothing to be drawn.
+
+    The grammar's tables give all of their words; the templates of the instructions give those that
+    are met often in `n` of them, which a misspelling or a made-up filler is not.
+    """
+    counts = collections.Counter(word for text in corpus(n, seed) for word in _WORD.findall(text))
+    words = {word for word, count in counts.items() if count >= n // 1000}
+    words.update(word for text in captions.phrases() for word in _WORD.findall(text))
+    letters = {part for word in words for part in _LETTERS.findall(word)}  # "8-bit" is "bit", too
+    return sorted(words | letters | FUNCTION_WORDS)
 
 
 def train(path: Path, n: int = 40_000, seed: int = 0) -> None:
@@ -80,10 +99,10 @@ class Words:
         return [encoding.ids for encoding in self.bpe.encode_batch(texts)]
 
     def for_t5(self, ids: list[list[int]]) -> np.ndarray:
-        return _padded([row[: LENGTH - 1] + [EOS] for row in ids], LENGTH)
+        return _padded([[*row[: LENGTH - 1], EOS] for row in ids], LENGTH)
 
     def for_clip(self, ids: list[list[int]]) -> np.ndarray:
-        return _padded([[BOS] + row[: LENGTH - 2] + [EOS] for row in ids], LENGTH)
+        return _padded([[BOS, *row[: LENGTH - 2], EOS] for row in ids], LENGTH)
 
     def turn(self, ids: list[int], first: bool) -> list[int]:
         """What comes before one image's visual tokens."""

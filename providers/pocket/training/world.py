@@ -111,9 +111,7 @@ def _draw(n: int, rng: np.random.Generator) -> Scenes:
         "relation": relation,
         "item": pick_item(relation, subject, rng),
         "wear": np.where((rng.random(n) < np.where(creature, 0.3, 0.04)) & (relation != UNDER), rng.choice(WEAR, n), NOTHING),
-        "background": np.where(
-            rng.random(n) < 0.5, rng.integers(len(COLOURS), size=n), len(COLOURS) + rng.integers(len(PLACES), size=n)
-        ),
+        "background": np.where(rng.random(n) < 0.5, rng.integers(len(COLOURS), size=n), len(COLOURS) + rng.integers(len(PLACES), size=n)),
         "style": np.where(rng.random(n) < 0.4, PLAIN, rng.integers(1, len(STYLES), n)),
         "jitter": rng.random((n, 12), dtype=np.float32),
     }

@@ -1,7 +1,7 @@
 """The pocket models: two small image models, one per paradigm, that ship with diptych.
 
 Each function returns a folder that stock classes load: `diffusers.FluxPipeline` the one, `transformers.Emu3ForConditionalGeneration`
-the other. `pocket.json` beside the weights holds checksums, defaults, the words the model knows, and how well it was measured to do.
+the other. `diptych.json` beside the weights holds checksums, defaults, the words the model knows, and how well it was measured to do.
 """
 
 from pathlib import Path
