@@ -58,7 +58,7 @@ def find(provider: str, model: str) -> Checkpoint:
     """
     if model.startswith((".", "/", "~")):
         folder = Path(model).expanduser()
-        if not folder.is_dir():
+        if not _is_folder(folder):
             raise UnknownModel(f"{provider}/{model}: there is no folder {folder}")
         return Checkpoint(model, "folder", folder)
     function = packaged(f"{provider}.{model}")
@@ -66,7 +66,7 @@ def find(provider: str, model: str) -> Checkpoint:
         return Checkpoint(model, "package", Path(function()))
     named = _REPOSITORY.fullmatch(model)
     if named is None or ".." in model:
-        near = f'; for the folder write "{provider}/./{model}"' if Path(model).is_dir() else ""
+        near = f'; for the folder write "{provider}/./{model}"' if _is_folder(Path(model)) else ""
         pocket = "; run: pip install diptych-pocket" if model == "pocket" else ""
         raise UnknownModel(
             f'{provider}/{model} is no checkpoint: write "{provider}/org/name" for a repository of the '
@@ -74,6 +74,13 @@ def find(provider: str, model: str) -> Checkpoint:
         )
     repository, revision = named[1], named[2]
     return Checkpoint(model, "hub", _cached(repository, revision), repository, revision)
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name too long to be one
+        return False
 
 
 def _cached(repository: str, revision: str | None) -> Path | None:
