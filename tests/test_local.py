@@ -44,13 +44,14 @@ async def collected(stream):
 
 
 def test_a_job_yields_its_events_in_order():
-    log = []
+    log: list[object] = []
     assert asyncio.run(collected(worker("cpu").stream(steps(4, log)))) == [0, 1, 2, 3]
     assert log[-1] == ("job", "closed")
 
 
 def test_jobs_take_turns_step_by_step_and_never_run_at_once():
-    log, running = [], threading.Lock()
+    log: list[tuple[str, int]] = []
+    running = threading.Lock()
 
     def job(name):
         for index in range(20):
@@ -72,7 +73,7 @@ def test_jobs_take_turns_step_by_step_and_never_run_at_once():
 
 
 def test_closing_the_stream_closes_the_job_within_a_step_and_waits_for_it():
-    log = []
+    log: list[object] = []
 
     async def stop_early():
         stream = worker("cpu").stream(steps(10**6, log))
@@ -84,7 +85,7 @@ def test_closing_the_stream_closes_the_job_within_a_step_and_waits_for_it():
 
 
 def test_cancelling_the_reader_closes_the_job():
-    log = []
+    log: list[object] = []
 
     async def cancelled():
         task = asyncio.ensure_future(collected(worker("cpu").stream(steps(10**6, log))))
