@@ -1,1 +1,5 @@
 """Local diffusion models, for diptych."""
+
+from .provider import DiffusersProvider
+
+__all__ = ["DiffusersProvider"]

@@ -1,0 +1,155 @@
+"""Loading the components of a diffusers folder: safetensors only, no code from the folder.
+
+Class names in a folder's files are looked up in a table of our own and never imported by name.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from diptych.errors import ConfigurationError, InvalidInput
+from diptych.local.checkpoints import sidecar
+
+from .engine import Engine
+from .families import facts, family_of
+from .flux import Flux
+from .recipe import Recipe
+
+__all__ = ["component", "index", "load"]
+
+_CLASSES = {
+    "FluxTransformer2DModel": "diffusers.models.transformers.transformer_flux",
+    "SD3Transformer2DModel": "diffusers.models.transformers.transformer_sd3",
+    "QwenImageTransformer2DModel": "diffusers.models.transformers.transformer_qwenimage",
+    "ZImageTransformer2DModel": "diffusers.models.transformers.transformer_z_image",
+    "AutoencoderKL": "diffusers.models.autoencoders.autoencoder_kl",
+    "AutoencoderTiny": "diffusers.models.autoencoders.autoencoder_tiny",
+    "AutoencoderKLQwenImage": "diffusers.models.autoencoders.autoencoder_kl_qwenimage",
+    "FlowMatchEulerDiscreteScheduler": "diffusers.schedulers.scheduling_flow_match_euler_discrete",
+    "CLIPTextModel": "transformers",
+    "CLIPTextModelWithProjection": "transformers",
+    "T5EncoderModel": "transformers",
+    "Qwen2_5_VLForConditionalGeneration": "transformers",
+    "Qwen3Model": "transformers",
+    "Qwen3ForCausalLM": "transformers",
+    "CLIPTokenizer": "transformers",
+    "CLIPTokenizerFast": "transformers",
+    "T5Tokenizer": "transformers",
+    "T5TokenizerFast": "transformers",
+    "Qwen2Tokenizer": "transformers",
+    "Qwen2TokenizerFast": "transformers",
+    "PreTrainedTokenizerFast": "transformers",
+    "TokenizersBackend": "transformers",
+}
+_VOCABULARY_SLACK = 4096
+"""A vocabulary is padded to a round size in the weights, by no more than this."""
+
+
+_NATIVE = {"flux": Flux}
+_TEXT = (
+    ("tokenizer", "text_encoder"),
+    ("tokenizer_2", "text_encoder_2"),
+    ("tokenizer_3", "text_encoder_3"),
+)
+
+
+def load(folder: Path, device: str, dtype: torch.dtype, limit: int | None) -> Engine:
+    """The engine for the checkpoint in `folder`, its weights on `device`."""
+    known = facts(folder)
+    family = family_of(known)
+    parts = {name: component(folder, name, dtype) for name in sorted(known.components)}
+    for tokenizer, encoder in _TEXT:
+        if parts.get(encoder) is not None:
+            check_tokenizer(parts[tokenizer], parts[encoder], f"{folder / tokenizer}")
+    for part in parts.values():
+        if isinstance(part, torch.nn.Module):
+            part.to(device)
+    model = _NATIVE[family.native](parts, torch.device(device), dtype)
+    recipe = Recipe.of(family, known).tuned(sidecar(folder))
+    return Engine(model, recipe, limit=limit or (1 if device == "cpu" else 8))
+
+
+def index(folder: Path) -> dict[str, Any]:
+    """The `model_index.json` of a folder. Raises `InvalidInput` for what is not one."""
+    path = folder / "model_index.json"
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InvalidInput(f"{folder} is no diffusers folder: {path.name}: {error}") from None
+    if not isinstance(value, dict) or not isinstance(value.get("_class_name"), str):
+        raise InvalidInput(
+            f"{path} names no pipeline class; folders with code of their own do not run"
+        )
+    return value
+
+
+def component(folder: Path, name: str, dtype: torch.dtype) -> Any:
+    """Load one component of a diffusers folder, on the CPU, with an explicit `dtype`.
+
+    None when the folder has none of that name. Raises `ConfigurationError` for a class that is not
+    in the table, and for files that are missing or not safetensors.
+    """
+    entry = index(folder).get(name)
+    if entry is None or entry[1] is None:
+        return None
+    kind = entry[1]
+    module = _CLASSES.get(kind)
+    if module is None:
+        raise ConfigurationError(
+            f"{folder}: {name} is a {kind}, which is not among the classes that are loaded"
+        )
+    part = folder / name
+    if not part.is_dir():
+        raise ConfigurationError(f"{folder} lacks {name}/: the checkpoint is incomplete")
+    with _quiet():
+        loader = getattr(importlib.import_module(module), kind)
+        if "Tokenizer" in kind:
+            return loader.from_pretrained(part, local_files_only=True)
+        if "Scheduler" in kind:
+            return loader.from_pretrained(part, local_files_only=True)
+        if not any(part.glob("*.safetensors")):
+            raise ConfigurationError(
+                f"{part} holds no safetensors file; pickled weights (.bin, .pt) are not loaded, because "
+                "they can hold code: convert them first"
+            )
+        return loader.from_pretrained(
+            part, dtype=dtype, use_safetensors=True, local_files_only=True
+        ).eval()
+
+
+def check_tokenizer(tokenizer: Any, encoder: Any, where: str) -> None:
+    """Refuse a tokenizer that does not belong to its encoder; one without files loads as an empty one."""
+    size = encoder.config.vocab_size
+    if not size - _VOCABULARY_SLACK <= len(tokenizer) <= size:
+        raise ConfigurationError(
+            f"{where}: the tokenizer knows {len(tokenizer)} tokens and the text encoder {size}; "
+            "the checkpoint's tokenizer files are missing or belong to another model"
+        )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Libraries log and warn about what is not the user's doing while a model loads."""
+    from transformers.utils import logging as bars
+
+    logger, shown = logging.getLogger("diffusers"), bars.is_progress_bar_enabled()
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    bars.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+        if shown:
+            bars.enable_progress_bar()

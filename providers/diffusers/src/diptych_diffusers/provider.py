@@ -1,0 +1,126 @@
+"""The diffusers plug-in: what the core calls. Planning needs no torch; running loads it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterable
+from contextlib import aclosing
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from diptych.cards import ModelCard
+from diptych.errors import ConfigurationError, DiptychError
+from diptych.local import checkpoints, devices
+from diptych.local.checkpoints import Checkpoint
+from diptych.local.worker import worker
+from diptych.plan import Call, Plan, State
+from diptych.provider import Outcome, Provider, RunContext, RunEvent, Settings
+from diptych.request import Request
+
+from .firstcard import card_of, cards
+from .job import Job
+from .planning import plan_of
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+__all__ = ["DiffusersProvider"]
+
+SPEEDS = ("exact", "fast", "turbo")
+
+Key = tuple[Path, str, str, str, int | None]
+
+
+class DiffusersProvider(Provider):
+    """Diffusion models of this machine, from diffusers folders and repositories of the Hub.
+
+    `max_batch` is how many pictures share a forward pass: by default one on a CPU, and on a GPU as
+    many as fit.
+    """
+
+    name: ClassVar[str] = "diffusers"
+    local: ClassVar[bool] = True
+    settings: ClassVar[frozenset[str]] = frozenset({"max_batch"})
+    requires: ClassVar[str] = "diffusers>=0.42,<0.43"
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        devices.check_device(settings.device)
+        devices.check_dtype(settings.dtype)
+        if settings.speed not in SPEEDS:
+            raise ConfigurationError(
+                f"speed={settings.speed!r} is not one of {', '.join(map(repr, SPEEDS))}"
+            )
+        limit = settings.options.get("max_batch")
+        if limit is not None and (type(limit) is not int or not 1 <= limit <= 64):
+            raise ConfigurationError(f"max_batch={limit!r} must be a whole number from 1 to 64")
+        self._held: set[Key] = set()
+
+    def cards(self) -> Iterable[ModelCard]:
+        return cards()
+
+    def card(self, model: str) -> ModelCard:
+        return card_of(checkpoints.find(self.name, model))
+
+    def plan(self, request: Request, card: ModelCard, state: State | None) -> Plan:
+        return plan_of(request, card, self._checkpoint(card.ref))
+
+    async def run(self, call: Call, context: RunContext) -> AsyncIterator[RunEvent]:
+        from .failures import stand_in, told
+
+        job = await Job.of(call, context.load)
+        try:
+            device, engine = await self._engine(self._checkpoint(call.target))
+            events = worker(device).stream(engine.run(job, streaming=context.streaming))
+            async with aclosing(events) as running:
+                async for event in running:
+                    if isinstance(event, Outcome):
+                        yield replace(event, model=call.target)
+                    else:
+                        yield event
+        except DiptychError:
+            raise
+        except Exception as error:
+            raise told(error, call.target) from stand_in(error)
+
+    async def aclose(self) -> None:
+        while self._held:
+            _release(self._held.pop())
+
+    def _checkpoint(self, ref: str) -> Checkpoint:
+        return checkpoints.find(self.name, ref.partition("/")[2])
+
+    async def _engine(self, checkpoint: Checkpoint) -> tuple[str, Engine]:
+        """The device's name and the loaded model, which others of this process may use too."""
+        return await asyncio.to_thread(self._loaded, checkpoint)
+
+    def _loaded(self, checkpoint: Checkpoint) -> tuple[str, Engine]:
+        from .loading import load
+
+        folder = checkpoint.folder or checkpoints.fetch(checkpoint)
+        device = devices.pick_device(self.config.device)
+        dtype = devices.pick_dtype(self.config.dtype, device)
+        limit = self.config.options.get("max_batch")
+        key = (folder.resolve(), device, str(dtype), self.config.speed, limit)
+        with _LOADING:
+            if key not in _ENGINES:
+                _ENGINES[key] = load(folder, device, dtype, limit)
+            if key not in self._held:
+                self._held.add(key)
+                _USERS[key] = _USERS.get(key, 0) + 1
+            return device, _ENGINES[key]
+
+
+_LOADING = threading.Lock()
+_ENGINES: dict[Key, Engine] = {}
+_USERS: dict[Key, int] = {}
+
+
+def _release(key: Key) -> None:
+    """One client less uses a model; the last one frees it."""
+    with _LOADING:
+        _USERS[key] -= 1
+        if not _USERS[key]:
+            del _USERS[key], _ENGINES[key]
