@@ -15,9 +15,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 from diptych.errors import ConfigurationError, InvalidInput, UnknownModel
-from diptych.local.checkpoints import sidecar
+from diptych.local.checkpoints import Checkpoint, sidecar
 
-__all__ = ["TASKS", "Facts", "Family", "Known", "Task", "facts", "family", "family_of", "known"]
+__all__ = [
+    "TASKS",
+    "Facts",
+    "Family",
+    "Known",
+    "Task",
+    "facts",
+    "family",
+    "family_at",
+    "family_of",
+    "known",
+]
 
 Task = Literal[
     "generate", "img2img", "inpaint", "instruct", "control", "control_img2img", "control_inpaint"
@@ -162,6 +173,18 @@ def family_of(facts: Facts) -> Family:
         if facts.pipeline in each.pipelines and matches:
             return each
     return family("unknown")
+
+
+def family_at(checkpoint: Checkpoint) -> Family:
+    """The family of a checkpoint that was found, on this machine or known by its repository.
+
+    A repository that is neither has the family "unknown" until it is downloaded. Raises as `facts`
+    and `family_of` do.
+    """
+    row = known().get(checkpoint.repository or "")
+    if row is not None:
+        return family(row.family)
+    return family("unknown") if checkpoint.folder is None else family_of(facts(checkpoint.folder))
 
 
 @lru_cache(maxsize=64)
