@@ -101,5 +101,5 @@ class Batch:
             return
         if self._last is not None:
             self._last.synchronize()
-        self._last = torch.cuda.Event()
+        self._last = torch.cuda.Event()  # type: ignore[no-untyped-call]
         self._last.record()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from .recipe import Recipe
+
 __all__ = ["Canvas", "canvas"]
 
 Size = tuple[int, int]
@@ -35,14 +37,14 @@ class Canvas:
         return left, top, left + self.inner[0], top + self.inner[1]
 
 
-def canvas(asked: Size, multiple: int, least: int, most: int) -> Canvas:
-    """The canvas for a picture of `asked` size on a grid of `multiple` pixels.
+def canvas(asked: Size, recipe: Recipe) -> Canvas:
+    """The canvas for a picture of `asked` size.
 
-    A picture of fewer than `least` or more than `most` pixels is drawn at that many, in the same
-    proportion, and resized.
+    A picture of fewer or more pixels than the model draws well is drawn at the nearest number, in
+    the same proportion, and resized.
     """
     pixels = asked[0] * asked[1]
-    scale = math.sqrt(min(max(pixels, least), most) / pixels)
+    scale = math.sqrt(min(max(pixels, recipe.least), recipe.most) / pixels)
     inner = asked if scale == 1 else tuple(max(1, round(side * scale)) for side in asked)
-    drawn = tuple(math.ceil(side / multiple) * multiple for side in inner)
+    drawn = tuple(math.ceil(side / recipe.multiple) * recipe.multiple for side in inner)
     return Canvas(asked, (inner[0], inner[1]), (drawn[0], drawn[1]))

@@ -17,12 +17,11 @@ from typing import Any
 import torch
 
 from diptych.errors import ConfigurationError, InvalidInput
-from diptych.local.checkpoints import sidecar
+from diptych.local.checkpoints import Checkpoint
 
+from .cards import describe
 from .engine import Engine
-from .families import facts, family_of
 from .flux import Flux
-from .recipe import Recipe
 
 __all__ = ["component", "index", "load"]
 
@@ -62,20 +61,21 @@ _TEXT = (
 )
 
 
-def load(folder: Path, device: str, dtype: torch.dtype, limit: int | None) -> Engine:
-    """The engine for the checkpoint in `folder`, its weights on `device`."""
-    known = facts(folder)
-    family = family_of(known)
-    parts = {name: component(folder, name, dtype) for name in sorted(known.components)}
+def load(checkpoint: Checkpoint, device: str, dtype: torch.dtype, limit: int | None) -> Engine:
+    """The engine for a checkpoint that is on this machine, its weights on `device`."""
+    folder = checkpoint.folder
+    assert folder is not None
+    described = describe(checkpoint)
+    assert described.facts is not None
+    parts = {name: component(folder, name, dtype) for name in sorted(described.facts.components)}
     for tokenizer, encoder in _TEXT:
         if parts.get(encoder) is not None:
             check_tokenizer(parts[tokenizer], parts[encoder], f"{folder / tokenizer}")
     for part in parts.values():
         if isinstance(part, torch.nn.Module):
             part.to(device)
-    model = _NATIVE[family.native](parts, torch.device(device), dtype)
-    recipe = Recipe.of(family, known).tuned(sidecar(folder))
-    return Engine(model, recipe, limit=limit or (1 if device == "cpu" else 8))
+    model = _NATIVE[described.family.native](parts, torch.device(device), dtype)
+    return Engine(model, described, limit=limit or (1 if device == "cpu" else 8))
 
 
 def index(folder: Path) -> dict[str, Any]:

@@ -7,16 +7,15 @@ from dataclasses import asdict
 from decimal import Decimal
 from typing import Any
 
-from diptych.cards import ModelCard
 from diptych.cost import Estimate
-from diptych.errors import InvalidInput
 from diptych.image import Image
-from diptych.local.checkpoints import Checkpoint, Sidecar, sidecar
 from diptych.notices import Notice
 from diptych.plan import Call, Plan
 from diptych.request import Request
 
-from .families import facts, family_of
+from .cards import Described, checked_extra, is_native, task_of
+from .geometry import canvas
+from .recipe import EXTRA, Recipe
 
 __all__ = ["plan_of"]
 
@@ -32,35 +31,53 @@ _PLAIN = (
 )
 
 
-def plan_of(request: Request, card: ModelCard, checkpoint: Checkpoint) -> Plan:
-    """The plan for a request that the core has checked against `card`.
+def plan_of(request: Request, model: Described) -> Plan:
+    """The plan for a request that the core has checked against the model's card.
 
     The payload holds what the caller asked for and nothing else: defaults are the checkpoint's.
     """
-    task = "generate" if request.mode is None else str(request.mode)
-    own = sidecar(checkpoint.folder) if checkpoint.folder is not None else Sidecar()
+    mode, ref = "generate" if request.mode is None else str(request.mode), model.card.ref
+    checked_extra(model.family, request.extra)
     call = Call(
-        operation=task,
-        method=_loop(checkpoint),
-        target=card.ref,
+        operation=mode,
+        method=loop(model, request),
+        target=ref,
         payload=payload(request),
         images=request.n,
         seeds=() if request.seed is None else tuple(request.seed + k for k in range(request.n)),
     )
     return Plan(
-        model=card.ref,
-        mode=task,
+        model=ref,
+        mode=mode,
         calls=(call,),
         request=request,
-        notices=_unknown_words(request, card, own),
+        notices=(*_resized(request, model), *_unknown_words(request, model)),
         estimate=FREE,
     )
 
 
-def _loop(checkpoint: Checkpoint) -> str:
-    """What runs: the loop of ours, or the stock pipeline."""
-    family = family_of(facts(checkpoint.folder))
-    return f"{family.native} loop" if family.native else "stock pipeline"
+def loop(model: Described, request: Request) -> str:
+    """What runs: "<family> loop" for ours, else the class of the stock pipeline."""
+    kind = model.family
+    mode = "generate" if request.mode is None else str(request.mode)
+    beside = {"controls": bool(request.controls), "references": bool(request.references)}
+    if is_native(kind, mode, **beside) and set(request.extra) <= EXTRA:
+        return f"{kind.native} loop"
+    return kind.tasks[task_of(kind, mode, bool(request.controls))] or "stock pipeline"
+
+
+def _resized(request: Request, model: Described) -> tuple[Notice, ...]:
+    """Tell that the picture is drawn smaller or larger than it was asked for."""
+    size = request.geometry.size
+    if size is None and request.image is not None and request.image.is_fetched:
+        size = request.image.size
+    if size is None:
+        return ()
+    drawn = canvas(size, Recipe.of(model, request.extra))
+    if drawn.inner == drawn.asked:
+        return ()
+    told = f"drawn at {drawn.inner[0]}x{drawn.inner[1]} and resized to {size[0]}x{size[1]}"
+    return (Notice("translated", told, "size"),)
 
 
 def payload(request: Request) -> dict[str, Any]:
@@ -98,10 +115,11 @@ def _fields(value: Any) -> Mapping[str, Any]:
     }
 
 
-def _unknown_words(request: Request, card: ModelCard, sidecar: Sidecar) -> tuple[Notice, ...]:
-    words = sidecar.unknown_words(request.prompt)
+def _unknown_words(request: Request, model: Described) -> tuple[Notice, ...]:
+    words = model.own.unknown_words(request.prompt)
     if not words:
         return ()
     named = ", ".join(repr(word) for word in words)
     noun = "the word" if len(words) == 1 else "the words"
-    return (Notice("unverified", f"{card.ref} does not know {noun} {named}", "prompt"),)
+    told = f"{model.card.ref} does not know {noun} {named}"
+    return (Notice("unverified", told, "prompt"),)

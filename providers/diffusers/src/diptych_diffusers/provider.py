@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from diptych.cards import ModelCard
+from diptych.cards import EditMode, ModelCard
 from diptych.errors import ConfigurationError, DiptychError
 from diptych.local import checkpoints, devices
 from diptych.local.checkpoints import Checkpoint
@@ -19,7 +19,7 @@ from diptych.plan import Call, Plan, State
 from diptych.provider import Outcome, Provider, RunContext, RunEvent, Settings
 from diptych.request import Request
 
-from .firstcard import card_of, cards
+from .cards import card_of, cards, describe, for_mode
 from .job import Job
 from .planning import plan_of
 
@@ -64,8 +64,11 @@ class DiffusersProvider(Provider):
     def card(self, model: str) -> ModelCard:
         return card_of(checkpoints.find(self.name, model))
 
+    def card_for(self, card: ModelCard, mode: EditMode | None) -> ModelCard:
+        return for_mode(describe(self._checkpoint(card.ref)), mode)
+
     def plan(self, request: Request, card: ModelCard, state: State | None) -> Plan:
-        return plan_of(request, card, self._checkpoint(card.ref))
+        return plan_of(request, describe(self._checkpoint(card.ref)))
 
     async def run(self, call: Call, context: RunContext) -> AsyncIterator[RunEvent]:
         from .failures import stand_in, told
@@ -73,7 +76,9 @@ class DiffusersProvider(Provider):
         job = await Job.of(call, context.load)
         try:
             device, engine = await self._engine(self._checkpoint(call.target))
-            events = worker(device).stream(engine.run(job, streaming=context.streaming))
+            events: AsyncGenerator[RunEvent, None] = worker(device).stream(
+                engine.run(job, streaming=context.streaming)
+            )
             async with aclosing(events) as running:
                 async for event in running:
                     if isinstance(event, Outcome):
@@ -106,7 +111,7 @@ class DiffusersProvider(Provider):
         key = (folder.resolve(), device, str(dtype), self.config.speed, limit)
         with _LOADING:
             if key not in _ENGINES:
-                _ENGINES[key] = load(folder, device, dtype, limit)
+                _ENGINES[key] = load(replace(checkpoint, folder=folder), device, dtype, limit)
             if key not in self._held:
                 self._held.add(key)
                 _USERS[key] = _USERS.get(key, 0) + 1
