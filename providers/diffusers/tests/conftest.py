@@ -1,0 +1,64 @@
+"""Shared by the engine's tests: tiny checkpoints, clients of them, small pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from diptych import Image, ImageClient
+
+from . import tiny
+
+torch.set_num_threads(1)
+
+Checkpoints = Callable[[str], Path]
+Clients = Callable[..., ImageClient]
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoints:
+    """The folder of a tiny checkpoint: `checkpoint("flux")`. Shared by all tests: do not write there."""
+    made: dict[str, Path] = {}
+
+    def folder(family: str) -> Path:
+        if family not in made:
+            made[family] = tiny.build(family, tmp_path_factory.mktemp(family))
+        return made[family]
+
+    return folder
+
+
+@pytest.fixture
+def client(checkpoint: Checkpoints) -> Iterator[Clients]:
+    """Makes clients of tiny checkpoints, `client("flux")`, or of a folder."""
+    made: list[ImageClient] = []
+
+    def make(model: str | Path, **settings: Any) -> ImageClient:
+        folder = model if isinstance(model, Path) else checkpoint(model)
+        made.append(ImageClient(f"diffusers/{folder}", **{"device": "cpu"} | settings))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+@pytest.fixture(scope="session")
+def photo() -> Image:
+    """A colourful picture, 64 x 64, with edges and soft parts."""
+    return picture(tiny.SIZE, tiny.SIZE)
+
+
+def picture(width: int, height: int) -> Image:
+    """A colourful picture with edges and soft parts."""
+    rows, columns = np.mgrid[0:height, 0:width]
+    array = np.zeros((height, width, 3), np.uint8)
+    array[..., 0] = 255 * columns // max(1, width - 1)
+    array[..., 1] = 255 * rows // max(1, height - 1)
+    array[height // 4 : height // 2, width // 4 : width // 2] = (250, 240, 20)
+    return Image.of(array)

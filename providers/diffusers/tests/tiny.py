@@ -1,0 +1,562 @@
+"""Checkpoints of every family with tiny random weights, as diffusers folders of a megabyte or two.
+
+The true classes in small sizes: a 64 x 64 picture takes some tens of milliseconds. Their pictures
+mean nothing; what is tested on them is how they are driven.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import (
+    AutoencoderDC,
+    AutoencoderKL,
+    AutoencoderKLFlux2,
+    AutoencoderKLQwenImage,
+    ChromaTransformer2DModel,
+    DPMSolverMultistepScheduler,
+    EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    Flux2Transformer2DModel,
+    FluxTransformer2DModel,
+    LCMScheduler,
+    PNDMScheduler,
+    QwenImageTransformer2DModel,
+    SanaTransformer2DModel,
+    SCMScheduler,
+    SD3Transformer2DModel,
+    UNet2DConditionModel,
+    ZImageTransformer2DModel,
+)
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    Gemma2Config,
+    Gemma2Model,
+    PreTrainedTokenizerFast,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen3Config,
+    Qwen3Model,
+    T5Config,
+    T5EncoderModel,
+)
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+__all__ = ["FAMILIES", "SIZE", "build"]
+
+SIZE = 64
+"""Side of the pictures that the checkpoints draw by default; steps by default are 2."""
+
+BYTES = 256
+WIDTH = 32
+
+Parts = dict[str, Any]
+
+
+def tokenizer(limit: int, *, kind: str = "clip", vocabulary: int = BYTES + 16) -> Any:
+    """One token per byte, with the special tokens of CLIP, T5 or a chat model."""
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    special = {
+        "clip": ["<|startoftext|>", "<|endoftext|>"],
+        "t5": ["<pad>", "</s>"],
+        "chat": [
+            "<|endoftext|>",
+            "<|im_start|>",
+            "<|im_end|>",
+            "<|vision_start|>",
+            "<|vision_end|>",
+            "<|image_pad|>",
+            "<|video_pad|>",
+        ],
+    }[kind]
+    names = special + letters
+    names += [f"<unused{each}>" for each in range(vocabulary - len(names))]
+    core = Tokenizer(models.BPE({name: at for at, name in enumerate(names)}, merges=[]))
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    ends = {"clip": "<|startoftext|> $A <|endoftext|>", "t5": "$A </s>"}
+    if kind in ends:
+        core.post_processor = processors.TemplateProcessing(
+            single=ends[kind], special_tokens=[(each, names.index(each)) for each in special]
+        )
+    named = {
+        "clip": {"bos_token": special[0], "eos_token": special[1], "pad_token": special[1]},
+        "t5": {"eos_token": "</s>", "pad_token": "<pad>"},
+        "chat": {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"},
+    }[kind]
+    made = PreTrainedTokenizerFast(tokenizer_object=core, model_max_length=limit, **named)
+    if kind == "chat":
+        made.add_special_tokens({"additional_special_tokens": special[1:]})
+        made.chat_template = CHAT
+    return made
+
+
+CHAT = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def clip(*, projected: bool = False, width: int = WIDTH) -> Any:
+    config = CLIPTextConfig(
+        vocab_size=BYTES + 16,
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=77,
+        projection_dim=width,
+        bos_token_id=0,
+        eos_token_id=1,
+        pad_token_id=1,
+    )
+    return (CLIPTextModelWithProjection if projected else CLIPTextModel)(config)
+
+
+def t5(width: int = WIDTH) -> Any:
+    config = T5Config(
+        vocab_size=BYTES + 16,
+        d_model=width,
+        d_ff=2 * width,
+        d_kv=8,
+        num_layers=2,
+        num_heads=4,
+        feed_forward_proj="gated-gelu",
+    )
+    return T5EncoderModel(config)
+
+
+def flow(**settings: Any) -> Any:
+    return FlowMatchEulerDiscreteScheduler(
+        **{"shift": 3.0, "use_dynamic_shifting": True, "num_train_timesteps": 1000} | settings
+    )
+
+
+def vae(channels: int = 4, **settings: Any) -> Any:
+    blocks = 4
+    defaults = {
+        "block_out_channels": [8] * blocks,
+        "down_block_types": ["DownEncoderBlock2D"] * blocks,
+        "up_block_types": ["UpDecoderBlock2D"] * blocks,
+        "layers_per_block": 1,
+        "latent_channels": channels,
+        "norm_num_groups": 4,
+        "sample_size": SIZE,
+        "use_quant_conv": False,
+        "use_post_quant_conv": False,
+        "scaling_factor": 0.9,
+        "shift_factor": 0.05,
+    }
+    return AutoencoderKL(**defaults | settings)
+
+
+def flux(
+    pipeline: str = "FluxPipeline",
+    *,
+    inputs: int = 16,
+    distilled: bool = True,
+    shifting: bool = True,
+) -> tuple[str, Parts]:
+    transformer = FluxTransformer2DModel(
+        in_channels=inputs,
+        out_channels=16,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=WIDTH,
+        pooled_projection_dim=WIDTH,
+        guidance_embeds=distilled,
+        axes_dims_rope=[4, 6, 6],
+    )
+    return pipeline, {
+        "scheduler": flow() if shifting else flow(shift=1.0, use_dynamic_shifting=False),
+        "text_encoder": clip(),
+        "text_encoder_2": t5(),
+        "tokenizer": tokenizer(77),
+        "tokenizer_2": tokenizer(512, kind="t5"),
+        "transformer": transformer,
+        "vae": vae(),
+    }
+
+
+def sd3() -> tuple[str, Parts]:
+    transformer = SD3Transformer2DModel(
+        sample_size=8,
+        patch_size=2,
+        in_channels=4,
+        out_channels=4,
+        num_layers=2,
+        attention_head_dim=8,
+        num_attention_heads=4,
+        joint_attention_dim=2 * WIDTH,
+        caption_projection_dim=WIDTH,
+        pooled_projection_dim=2 * WIDTH,
+        pos_embed_max_size=16,
+        dual_attention_layers=[0],
+        qk_norm="rms_norm",
+    )
+    return "StableDiffusion3Pipeline", {
+        "scheduler": flow(use_dynamic_shifting=False),
+        "text_encoder": clip(projected=True),
+        "text_encoder_2": clip(projected=True),
+        "text_encoder_3": t5(2 * WIDTH),
+        "tokenizer": tokenizer(77),
+        "tokenizer_2": tokenizer(77),
+        "tokenizer_3": tokenizer(256, kind="t5"),
+        "transformer": transformer,
+        "vae": vae(),
+    }
+
+
+def qwen(pipeline: str = "QwenImagePipeline") -> tuple[str, Parts]:
+    words = tokenizer(1024, kind="chat")
+    parts = {
+        "scheduler": flow(shift_terminal=0.02, max_shift=0.9, base_shift=0.5),
+        "text_encoder": qwen_vl(words),
+        "tokenizer": words,
+        "transformer": QwenImageTransformer2DModel(
+            in_channels=16,
+            out_channels=4,
+            num_layers=1,
+            attention_head_dim=16,
+            num_attention_heads=2,
+            joint_attention_dim=WIDTH,
+            axes_dims_rope=(4, 6, 6),
+        ),
+        "vae": AutoencoderKLQwenImage(
+            base_dim=8,
+            z_dim=4,
+            dim_mult=[1, 1, 1, 1],
+            num_res_blocks=1,
+            temperal_downsample=[False, True, True],
+            latents_mean=[0.1, -0.1, 0.2, 0.0],
+            latents_std=[1.1, 0.9, 1.0, 1.2],
+        ),
+    }
+    if "Edit" in pipeline:
+        parts["processor"] = Processor(words)
+    return pipeline, parts
+
+
+class Processor:
+    """The files of a `Qwen2_5_VLProcessor`, which cannot be made without torchvision."""
+
+    def __init__(self, words: Any) -> None:
+        self.words = words
+
+    def save_pretrained(self, folder: Path) -> None:
+        self.words.save_pretrained(folder)
+        pictures = Qwen2VLImageProcessorPil(min_pixels=28 * 28, max_pixels=56 * 56)
+        pictures.save_pretrained(folder)
+
+
+def qwen_vl(words: Any) -> Any:
+    at = words.convert_tokens_to_ids
+    config = Qwen2_5_VLConfig(
+        text_config={
+            "vocab_size": len(words),
+            "hidden_size": WIDTH,
+            "intermediate_size": 2 * WIDTH,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 2,
+            "rope_scaling": {"type": "mrope", "mrope_section": [2, 3, 3]},
+            "rope_theta": 1e6,
+            "max_position_embeddings": 4096,
+            "bos_token_id": at("<|endoftext|>"),
+            "eos_token_id": at("<|im_end|>"),
+        },
+        vision_config={
+            "depth": 1,
+            "hidden_size": 16,
+            "intermediate_size": 32,
+            "num_heads": 2,
+            "out_hidden_size": WIDTH,
+            "patch_size": 14,
+            "fullatt_block_indexes": [0],
+            "window_size": 28,
+        },
+        image_token_id=at("<|image_pad|>"),
+        video_token_id=at("<|video_pad|>"),
+        vision_start_token_id=at("<|vision_start|>"),
+        vision_end_token_id=at("<|vision_end|>"),
+    )
+    return Qwen2_5_VLForConditionalGeneration(config)
+
+
+def qwen3(words: Any, layers: int = 2) -> Any:
+    return Qwen3Model(
+        Qwen3Config(
+            vocab_size=len(words),
+            hidden_size=WIDTH,
+            intermediate_size=2 * WIDTH,
+            num_hidden_layers=layers,
+            num_attention_heads=2,
+            num_key_value_heads=2,
+            head_dim=16,
+            max_position_embeddings=2048,
+        )
+    )
+
+
+def z_image() -> tuple[str, Parts]:
+    words = tokenizer(1024, kind="chat")
+    return "ZImagePipeline", {
+        "scheduler": flow(shift=6.0, use_dynamic_shifting=False),
+        "text_encoder": qwen3(words),
+        "tokenizer": words,
+        "transformer": ZImageTransformer2DModel(
+            in_channels=4,
+            dim=32,
+            n_layers=1,
+            n_refiner_layers=1,
+            n_heads=2,
+            n_kv_heads=2,
+            cap_feat_dim=WIDTH,
+            axes_dims=[4, 6, 6],
+            axes_lens=[1024, 128, 128],
+        ),
+        "vae": vae(),
+    }
+
+
+def sd(
+    pipeline: str = "StableDiffusionPipeline", *, inputs: int = 4, scheduler: Any = None
+) -> tuple[str, Parts]:
+    extra = {"time_cond_proj_dim": 16} if "Consistency" in pipeline else {}
+    return pipeline, {
+        "scheduler": scheduler or PNDMScheduler(**DDIM, skip_prk_steps=True),
+        "text_encoder": clip(),
+        "tokenizer": tokenizer(77),
+        "unet": unet(inputs, cross_attention_dim=WIDTH, **extra),
+        "vae": vae(use_quant_conv=True, use_post_quant_conv=True, shift_factor=None),
+        "safety_checker": None,
+        "feature_extractor": None,
+    }
+
+
+DDIM: dict[str, Any] = {
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "steps_offset": 1,
+}
+
+
+def unet(inputs: int, **settings: Any) -> Any:
+    defaults = {
+        "sample_size": SIZE // 8,
+        "in_channels": inputs,
+        "out_channels": 4,
+        "block_out_channels": [8, 16],
+        "layers_per_block": 1,
+        "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D"],
+        "up_block_types": ["CrossAttnUpBlock2D", "UpBlock2D"],
+        "attention_head_dim": 8,
+        "norm_num_groups": 4,
+    }
+    return UNet2DConditionModel(**defaults | settings)
+
+
+def sdxl(
+    pipeline: str = "StableDiffusionXLPipeline", *, inputs: int = 4, refiner: bool = False
+) -> tuple[str, Parts]:
+    ids = 5 if refiner else 6
+    parts = {
+        "scheduler": EulerDiscreteScheduler(**DDIM, timestep_spacing="leading"),
+        "text_encoder": None if refiner else clip(),
+        "text_encoder_2": clip(projected=True),
+        "tokenizer": None if refiner else tokenizer(77),
+        "tokenizer_2": tokenizer(77),
+        "unet": unet(
+            inputs,
+            cross_attention_dim=WIDTH if refiner else 2 * WIDTH,
+            addition_embed_type="text_time",
+            addition_time_embed_dim=8,
+            projection_class_embeddings_input_dim=WIDTH + 8 * ids,
+            transformer_layers_per_block=1,
+            use_linear_projection=True,
+        ),
+        "vae": vae(use_quant_conv=True, use_post_quant_conv=True, shift_factor=None),
+    }
+    return pipeline, parts
+
+
+def flux2(pipeline: str = "Flux2KleinPipeline") -> tuple[str, Parts]:
+    words = tokenizer(1024, kind="chat")
+    return pipeline, {
+        "scheduler": flow(),
+        "text_encoder": qwen3_lm(words, layers=30),
+        "tokenizer": words,
+        "transformer": Flux2Transformer2DModel(
+            in_channels=16,
+            num_layers=1,
+            num_single_layers=1,
+            attention_head_dim=16,
+            num_attention_heads=2,
+            joint_attention_dim=3 * WIDTH,
+            timestep_guidance_channels=16,
+            axes_dims_rope=(4, 4, 4, 4),
+            guidance_embeds=False,
+        ),
+        "vae": AutoencoderKLFlux2(
+            block_out_channels=[8, 8, 8, 8],
+            down_block_types=["DownEncoderBlock2D"] * 4,
+            up_block_types=["UpDecoderBlock2D"] * 4,
+            layers_per_block=1,
+            latent_channels=4,
+            norm_num_groups=4,
+            sample_size=SIZE,
+        ),
+    }
+
+
+def qwen3_lm(words: Any, layers: int) -> Any:
+    from transformers import Qwen3ForCausalLM
+
+    return Qwen3ForCausalLM(qwen3(words, layers).config)
+
+
+def chroma() -> tuple[str, Parts]:
+    return "ChromaPipeline", {
+        "scheduler": flow(shift=1.0, use_dynamic_shifting=False),
+        "text_encoder": t5(),
+        "tokenizer": tokenizer(512, kind="t5"),
+        "transformer": ChromaTransformer2DModel(
+            in_channels=16,
+            num_layers=1,
+            num_single_layers=1,
+            attention_head_dim=16,
+            num_attention_heads=2,
+            joint_attention_dim=WIDTH,
+            axes_dims_rope=(4, 6, 6),
+            approximator_num_channels=8,
+            approximator_hidden_dim=16,
+            approximator_layers=1,
+        ),
+        "vae": vae(),
+    }
+
+
+def sana(pipeline: str = "SanaPipeline") -> tuple[str, Parts]:
+    words = tokenizer(1024, kind="t5")
+    sprint = "Sprint" in pipeline
+    return pipeline, {
+        "scheduler": SCMScheduler(prediction_type="trigflow", sigma_data=0.5)
+        if sprint
+        else DPMSolverMultistepScheduler(
+            use_flow_sigmas=True, prediction_type="flow_prediction", flow_shift=3.0
+        ),
+        "text_encoder": Gemma2Model(
+            Gemma2Config(
+                vocab_size=len(words),
+                hidden_size=WIDTH,
+                intermediate_size=2 * WIDTH,
+                num_hidden_layers=1,
+                num_attention_heads=2,
+                num_key_value_heads=2,
+                head_dim=16,
+                max_position_embeddings=4096,
+            )
+        ),
+        "tokenizer": words,
+        "transformer": SanaTransformer2DModel(
+            in_channels=4,
+            out_channels=4,
+            num_attention_heads=2,
+            attention_head_dim=16,
+            num_layers=1,
+            num_cross_attention_heads=2,
+            cross_attention_head_dim=16,
+            cross_attention_dim=WIDTH,
+            caption_channels=WIDTH,
+            sample_size=2,
+            guidance_embeds=sprint,
+            timestep_scale=1000.0 if sprint else 1.0,
+            qk_norm="rms_norm_across_heads" if sprint else None,
+        ),
+        "vae": AutoencoderDC(
+            in_channels=3,
+            latent_channels=4,
+            attention_head_dim=4,
+            encoder_block_types=["ResBlock"] * 6,
+            decoder_block_types=["ResBlock"] * 6,
+            encoder_block_out_channels=[4, 4, 4, 8, 8, 8],
+            decoder_block_out_channels=[4, 4, 4, 8, 8, 8],
+            encoder_qkv_multiscales=[[]] * 6,
+            decoder_qkv_multiscales=[[]] * 6,
+            encoder_layers_per_block=[1] * 6,
+            decoder_layers_per_block=[1] * 6,
+            downsample_block_type="conv",
+            upsample_block_type="interpolate",
+            decoder_norm_types="rms_norm",
+            decoder_act_fns="silu",
+            scaling_factor=0.41407,
+        ),
+    }
+
+
+FAMILIES: Mapping[str, Callable[[], tuple[str, Parts]]] = {
+    "flux": flux,
+    "flux-schnell": lambda: flux(distilled=False, shifting=False),
+    "flux-undistilled": lambda: flux(distilled=False),
+    "flux-fill": lambda: flux("FluxFillPipeline", inputs=16 + 16 + 256),
+    "flux-kontext": lambda: flux("FluxKontextPipeline"),
+    "flux-control": lambda: flux("FluxControlPipeline", inputs=32),
+    "sd3": sd3,
+    "qwen-image": qwen,
+    "qwen-image-edit": lambda: qwen("QwenImageEditPipeline"),
+    "qwen-image-edit-plus": lambda: qwen("QwenImageEditPlusPipeline"),
+    "z-image": z_image,
+    "sd": sd,
+    "sd-inpaint": lambda: sd("StableDiffusionInpaintPipeline", inputs=9),
+    "sd-pix2pix": lambda: sd("StableDiffusionInstructPix2PixPipeline", inputs=8),
+    "lcm": lambda: sd("LatentConsistencyModelPipeline", scheduler=LCMScheduler(**DDIM)),
+    "sdxl": sdxl,
+    "sdxl-inpaint": lambda: sdxl("StableDiffusionXLInpaintPipeline", inputs=9),
+    "sdxl-refiner": lambda: sdxl("StableDiffusionXLImg2ImgPipeline", refiner=True),
+    "sdxl-pix2pix": lambda: sdxl("StableDiffusionXLInstructPix2PixPipeline", inputs=8),
+    "flux2-klein": flux2,
+    "flux2-klein-distilled": flux2,
+    "chroma": chroma,
+    "sana": sana,
+    "sana-sprint": lambda: sana("SanaSprintPipeline"),
+}
+"""The families that have a tiny checkpoint, by their names in families.toml."""
+
+SETTINGS: Mapping[str, dict[str, Any]] = {
+    "sdxl-refiner": {"requires_aesthetics_score": True},
+    "flux2-klein-distilled": {"is_distilled": True},
+    "sd": {"requires_safety_checker": False},
+}
+
+
+def build(name: str, folder: Path) -> Path:
+    """Write the tiny checkpoint of family `name` to `folder`; the same weights every time."""
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        warnings.simplefilter("ignore")
+        torch.manual_seed(len(name))
+        pipeline, parts = FAMILIES[name]()
+        index: dict[str, Any] = {"_class_name": pipeline, "_diffusers_version": "0.42.1"}
+        index |= SETTINGS.get(name, {})
+        for part, value in parts.items():
+            index[part] = [None, None]
+            if value is not None:
+                library = type(value).__module__.partition(".")[0]
+                index[part] = [library, type(value).__name__]
+                if isinstance(value, Processor):
+                    index[part] = ["transformers", "Qwen2_5_VLProcessor"]
+                value.save_pretrained(folder / part)
+    (folder / "model_index.json").write_text(json.dumps(index, indent=1))
+    defaults = {"num_inference_steps": 2}
+    (folder / "diptych.json").write_text(json.dumps({"size": SIZE, "defaults": defaults}))
+    return folder
