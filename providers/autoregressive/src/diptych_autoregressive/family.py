@@ -93,12 +93,12 @@ def _json(path: Path) -> dict[str, Any]:
 class Draft:
     """The part of a plan that a family makes.
 
-    `payload` holds JSON values and `Image`s, and is all that drawing needs; `target` says in a few
-    words what will run ("emu3, 16x16 tokens").
+    `payload` holds JSON values and `Image`s, and is all that drawing needs (a run has their bytes);
+    `method` says in a few words what will run ("token loop").
     """
 
     payload: Mapping[str, Any]
-    target: str
+    method: str
     notices: tuple[Notice, ...] = ()
 
 
@@ -115,11 +115,13 @@ class Runtime:
 class Job:
     """One batch of pictures to draw: `seeds` has the seed of each.
 
-    `previews` is how many unfinished pictures of each to show, 0 when nobody watches.
+    `watched` tells whether `Progress` is of use to anybody; `previews` is how many unfinished
+    pictures of each to show, 0 when nobody watches.
     """
 
     payload: Mapping[str, Any]
     seeds: tuple[int, ...]
+    watched: bool = False
     previews: int = 0
 
 

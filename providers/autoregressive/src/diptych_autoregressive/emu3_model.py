@@ -1,0 +1,294 @@
+"""Emu3's tensors: the text model in our decoder, the tokenizer of pictures through transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from diptych.errors import InvalidInput
+from diptych.events import Preview, Progress
+from diptych.image import Image
+from diptych.local import devices, tensors
+
+from .cache import KVStore, Tokens
+from .decode import Begun, eager_step, raster
+from .family import Drawn, Event, Files, Job, Runtime
+from .grammar import Grammar
+from .llama import Decoder
+from .sampling import Noise, Sampler
+from .sequence import Segment, codes_of, mark, segment
+from .weights import Weights, check_memory, shards
+
+__all__ = ["Emu3Model"]
+
+KEPT = 1 / 16
+"""The part of the free memory, when the model is loaded, that conversations may keep."""
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """The vocabulary that pictures need: ids of codes and of the fixed tokens around them."""
+
+    tokenizer: Any
+    codes: Tensor
+    begin: int
+    open: int
+    wrap: int
+    line: int
+    close: tuple[int, int]
+
+    @classmethod
+    def load(cls, folder: Path, config: Mapping[str, Any]) -> Words:
+        from transformers import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        names: Mapping[str, int] = config["vocabulary_map"]
+        codes = {int(name[-8:-2]): at for name, at in names.items() if _is_code(name)}
+        if sorted(codes) != list(range(len(codes))) or not codes:
+            raise InvalidInput(f"{folder}: the vocabulary has no complete set of visual tokens")
+        return cls(
+            tokenizer,
+            torch.tensor([codes[code] for code in range(len(codes))]),
+            begin=tokenizer.bos_token_id,
+            open=names[tokenizer.boi_token],
+            wrap=names[tokenizer.image_wrapper_token],
+            line=names["<|extra_200|>"],
+            close=(names[tokenizer.eof_token], names[tokenizer.eoi_token]),
+        )
+
+    def of(self, text: str) -> list[int]:
+        """A text as ids; what looks like a special token in it is text."""
+        encoded = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)
+        ids: list[int] = encoded.input_ids
+        return ids
+
+
+def _is_code(name: str) -> bool:
+    return name.startswith("<|visual token")
+
+
+class Emu3Model:
+    """A loaded Emu3; the `Canvas` of its own decoder."""
+
+    def __init__(
+        self, decoder: Decoder, words: Words, table: Tensor, head: Tensor, vq: Any, store: KVStore
+    ) -> None:
+        self.decoder = decoder
+        self.words = words
+        self.size = len(words.codes)
+        self._table, self._vq, self._store = table, vq, store
+        fixed = torch.tensor([words.line, *words.close])
+        self._ids = torch.cat((words.codes, fixed)).to(table.device)
+        first = int(words.codes[0])
+        in_a_row = torch.equal(words.codes, torch.arange(first, first + self.size))
+        # A slice shares the memory of the whole head.
+        self._head = head[first : first + self.size] if in_a_row else head[self._ids[: self.size]]
+
+    @classmethod
+    def load(
+        cls, files: Files, folder: Path, runtime: Runtime, *, is_conversational: bool
+    ) -> Emu3Model:
+        paths = shards(folder)
+        check_memory(files.ref, paths, runtime.device, runtime.dtype)
+        weights = Weights(paths, runtime.device, runtime.dtype, _renamed)
+        decoder = Decoder.of(weights, "text.", files.config["text_config"])
+        table = weights["text.embed_tokens.weight"]
+        is_tied = "head.weight" not in weights
+        head = table if is_tied else weights["head.weight"]
+        vq = _tokenizer_of_pictures(files.config["vq_config"], weights)
+        limit = int(devices.free_memory(runtime.device) * KEPT) if is_conversational else 0
+        words = Words.load(folder, files.config)
+        return cls(decoder, words, table, head, vq, KVStore(limit))
+
+    def vectors(self, tokens: Tensor) -> Tensor:
+        return F.embedding(self._ids[tokens], self._table)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        return F.linear(hidden, self._head)
+
+    def grammar(self, rows: int, columns: int) -> Grammar:
+        line, close = self.size, (self.size + 1, self.size + 2)
+        return Grammar(rows, columns, self.size, line=(line,), close=close)
+
+    def picture_bytes(self, payload: Mapping[str, Any]) -> int:
+        rows, columns = int(payload["rows"]), int(payload["columns"])
+        width, height = map(int, payload["size"])
+        length = rows * (columns + 1) * (len(payload.get("before", ())) + 1) + 512
+        branches = _sampler(payload).branches
+        kept = length * self.decoder.shape.token_numbers * branches * self._table.element_size()
+        # Widest activations of the decoder of pictures: some hundred channels at full size.
+        return kept + width * height * 128 * 4
+
+    def draw(self, job: Job) -> Generator[Event, None, Drawn]:
+        payload, n = job.payload, len(job.seeds)
+        rows, columns, size = payload["rows"], payload["columns"], tuple(payload["size"])
+        grammar, sampler = self.grammar(rows, columns), _sampler(payload)
+        before = [self._tokenised(each, rows, columns) for each in payload.get("before", ())]
+        texts = [self._prompt(before, payload["prompt"], rows, columns, is_empty=False)]
+        if sampler.branches == 2:
+            negative = payload.get("negative_prompt", "")
+            texts.append(self._prompt(before, negative, rows, columns, is_empty=True))
+        longest = max(map(len, texts)) + grammar.body
+        cache = self.decoder.new_cache(n * len(texts), longest)
+        begun = self._begun(texts, n, cache)
+        yield None
+        step = eager_step(self.decoder, self, cache, sampler)
+        noise = Noise(job.seeds, self.size, self._head)
+        loop = raster(step, begun, grammar, sampler, noise, n)
+        shown = previews(job.previews, rows, columns)
+        while True:
+            try:
+                codes = next(loop)
+            except StopIteration as end:
+                codes = end.value
+                break
+            done = codes.shape[1]
+            yield Progress(done, grammar.codes, "tokens") if job.watched else None
+            if done in shown:
+                for picture in range(n):
+                    image = self._painted(codes[picture], columns, size, rows)
+                    yield Preview(image, shown.index(done), picture)
+        for branch, text in enumerate(texts):
+            self._remember(text, codes[0], grammar, cache, branch * n)
+        pictures = []
+        segments = [*before, segment(payload["prompt"], rows, columns, codes[0].cpu().numpy())]
+        for picture in range(n):
+            image = self._painted(codes[picture], columns, size, rows)
+            if picture == 0:
+                image = image.with_(provenance={"tokens": mark(segments)})
+            pictures.append(image)
+            yield None
+        return Drawn(tuple(pictures), {"sequence": segments}, n * grammar.codes, grammar.codes)
+
+    def _tokenised(self, each: Segment, rows: int, columns: int) -> dict[str, Any]:
+        """A segment whose picture is codes: one from outside is encoded here."""
+        if "image" not in each:
+            codes_of(each, self.size)
+            return dict(each)
+        side = (columns * self._factor, rows * self._factor)
+        pixels = tensors.from_image(each["image"], side)[None].to(self._table.device)
+        sizes = torch.tensor([[side[1], side[0]]])
+        (codes,) = self._vq.encode(pixels, sizes).image_tokens
+        return segment(each["text"], rows, columns, codes.flatten().cpu().numpy())
+
+    @property
+    def _factor(self) -> int:
+        factor: int = self._vq.spatial_scale_factor
+        return factor
+
+    def _prompt(
+        self, before: Sequence[Segment], text: str, rows: int, columns: int, *, is_empty: bool
+    ) -> Tokens:
+        """The ids up to the first code. The branch without text has no earlier texts either."""
+        words, ids = self.words, [self.words.begin]
+        for each in before:
+            codes = codes_of(each, self.size)
+            ids += [] if is_empty else words.of(each["text"])
+            ids += self._opening(each["rows"], each["columns"])
+            picture = self.grammar(each["rows"], each["columns"]).written(torch.from_numpy(codes))
+            ids += self._ids.cpu()[picture].tolist()
+        ids += words.of(text) if text else []
+        return np.array(ids + self._opening(rows, columns), dtype=np.int32)
+
+    def _opening(self, rows: int, columns: int) -> list[int]:
+        return [self.words.open, *self.words.of(f"{rows}*{columns}"), self.words.wrap]
+
+    def _begun(self, texts: Sequence[Tokens], n: int, cache: Any) -> Begun:
+        """Read the prompts, from where the store knows them on, into rows of the cache."""
+        logits, columns = [], []
+        device = self._table.device
+        for branch, ids in enumerate(texts):
+            own = self.decoder.new_cache(1, len(ids))
+            known = self._store.find(ids[:-1])
+            start = 0 if known is None else known.shape[2]
+            if known is not None:
+                own.put(slice(0, 1), known)
+            fed = torch.from_numpy(ids[start:].astype(np.int64)).to(device)[None]
+            at = torch.arange(start, len(ids), device=device)[None]
+            hidden = self.decoder(F.embedding(fed, self._table), at, own, len(ids))
+            cache.put(slice(branch * n, (branch + 1) * n), own.row(0, len(ids)))
+            logits.append(self.logits(hidden[:, -1:]).expand(n, -1, -1))
+            columns += [len(ids)] * n
+        return Begun(torch.tensor(columns, device=device), max(map(len, texts)), torch.cat(logits))
+
+    def _remember(
+        self, text: Tokens, codes: Tensor, grammar: Grammar, cache: Any, row: int
+    ) -> None:
+        """Keep what a row has read: the prompt and the picture without its last code."""
+        if not self._store.limit:
+            return
+        picture = self._ids[grammar.written(codes)].cpu().numpy()[: grammar.body - 1]
+        ids = np.concatenate((text, picture.astype(np.int32)))
+        self._store.keep(ids, cache.row(row, len(ids)))
+
+    def _painted(self, codes: Tensor, columns: int, size: tuple[int, ...], rows: int) -> Image:
+        """The picture of the whole rows among `codes`, mid-grey below them, at the size asked for."""
+        whole = len(codes) // columns
+        pixels = self._vq.decode(codes[: whole * columns].view(1, whole, columns))[0]
+        pixels = F.pad(pixels, (0, 0, 0, (rows - whole) * self._factor))
+        drawn = (columns * self._factor, rows * self._factor)
+        return fitted(pixels, drawn, (size[0], size[1]))
+
+
+def fitted(pixels: Tensor, drawn: tuple[int, int], size: tuple[int, int]) -> Image:
+    """The picture at `size`: cut where the grid was padded to whole codes, resampled otherwise."""
+    width, height = size
+    if 0 <= drawn[0] - width < 8 and 0 <= drawn[1] - height < 8:
+        return tensors.to_image(pixels[:, :height, :width])
+    from PIL import Image as pillow
+
+    whole = tensors.to_image(pixels)
+    return Image.of(whole.pil().resize(size, pillow.Resampling.LANCZOS))
+
+
+def previews(count: int, rows: int, columns: int) -> list[int]:
+    """After how many codes an unfinished picture is shown: `count` times, at the ends of rows."""
+    ends = {max(1, round(rows * (k + 1) / (count + 1))) for k in range(count)}
+    return sorted(row * columns for row in ends if row < rows)
+
+
+def _sampler(payload: Mapping[str, Any]) -> Sampler:
+    names = ("guidance", "temperature", "top_k", "top_p")
+    return Sampler(**{name: payload[name] for name in names})
+
+
+_NAMES = (
+    ("text_model.model.", "text."),
+    ("model.text_model.", "text."),
+    ("text_model.lm_head.", "head."),
+    ("lm_head.", "head."),
+    ("model.vqmodel.", "vq."),
+    ("vqmodel.", "vq."),
+)
+
+
+def _renamed(name: str) -> str | None:
+    for theirs, ours in _NAMES:
+        if name.startswith(theirs):
+            return ours + name.removeprefix(theirs)
+    return None
+
+
+def _tokenizer_of_pictures(config: Mapping[str, Any], weights: Weights) -> Any:
+    """Emu3's VQ model in float32, as a rounded codebook distance picks other codes."""
+    from transformers.models.emu3.configuration_emu3 import Emu3VQVAEConfig
+    from transformers.models.emu3.modeling_emu3 import Emu3VQVAE
+
+    state = {
+        name: tensor.float() if tensor.is_floating_point() else tensor
+        for name, tensor in weights.under("vq.").items()
+    }
+    with torch.device("meta"):
+        vq = Emu3VQVAE(Emu3VQVAEConfig(**config))
+    try:
+        vq.load_state_dict(state, strict=True, assign=True)
+    except RuntimeError as error:
+        raise InvalidInput(f"the weights of the picture tokenizer do not fit: {error}") from None
+    return vq.eval()
