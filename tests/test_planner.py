@@ -152,6 +152,16 @@ def test_an_unused_source_prompt_is_noticed():
     assert [notice.option for notice in notices] == ["source_prompt"]
 
 
+def test_a_model_that_reads_what_a_picture_shows_is_told():
+    reads = card(CONTINUE, INSTRUCT, options={"source_prompt": Option()})
+    asked = edit("make it a cat").but(mode=CONTINUE)
+    request, _, notices = phrase(reads, asked, SEEN, None)
+    assert (request.prompt, request.source_prompt) == ("make it a cat", "a dog in the snow")
+    assert not notices
+    asked = edit("make it a cat", source_prompt="a bird").but(mode=INSTRUCT)
+    assert phrase(reads, asked, SEEN, None)[0].source_prompt == "a bird"
+
+
 def test_img2img_without_change_takes_the_documented_default():
     request, _, notices = prepare(card(IMG2IMG), edit().but(mode=IMG2IMG))
     assert request.change == DEFAULT_CHANGE

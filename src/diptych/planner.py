@@ -34,6 +34,7 @@ SOON = 60
 _DESCRIBED = frozenset(
     {EditMode.IMG2IMG, EditMode.INPAINT, EditMode.OUTPAINT, EditMode.INVERT, EditMode.CONTROL}
 )
+_BESIDE = frozenset({EditMode.CONTINUE, EditMode.INSTRUCT})
 _CONVERTIBLE = ("png", "jpeg", "webp")
 _LOSSLESS = ("png", "webp")
 
@@ -174,13 +175,16 @@ def phrase(
     Returns the request with the words to send, how the prompt was read, and notices.
     """
     source, asked = _source(request, history), request.source_prompt
-    if request.mode is not EditMode.INVERT:
+    # A card that names the option has a model that reads, beside a picture, what it shows.
+    reads = request.mode in _BESIDE and "source_prompt" in card.options
+    takes = request.mode is EditMode.INVERT or reads
+    if not takes:
         request = request.but(source_prompt=None)
     elif source is not None:
         request = request.but(source_prompt=description(source))
     unused = (
         ()
-        if asked is None or request.mode is EditMode.INVERT
+        if asked is None or takes
         else (
             Notice("translated", "source_prompt was not needed and is not sent", "source_prompt"),
         )
