@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from diptych_autoregressive.llamagen import Cache, LlamaGen, Options, sample
+from diptych_autoregressive.llamagen.model import Cache, LlamaGen, Options, sample
 from diptych_autoregressive.vq import GridTokenizer
 
 from .parity import Case, apart, needs_parity

@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 import torch
 from diptych_autoregressive.kl import SCALE, Autoencoder
-from diptych_autoregressive.mar import MAR, Options, counts, inpaint_orders, orders, sample
+from diptych_autoregressive.mar.model import MAR, Options, counts, inpaint_orders, orders, sample
 
 from .parity import Case, apart, needs_parity
 

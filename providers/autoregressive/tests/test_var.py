@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from diptych_autoregressive.var import VAR, Buffers, Kept, Options, sample
+from diptych_autoregressive.var.model import VAR, Buffers, Kept, Options, sample
 from diptych_autoregressive.vq import ScaleTokenizer
 
 from .parity import Case, apart, needs_parity

@@ -47,10 +47,10 @@ def class_name(number: int) -> str:
     return _names()[number][0]
 
 
-def find(label: object, classes: int = CLASSES) -> int:
+def find(label: object, classes: int = CLASSES, *, name: str = "label") -> int:
     """The number of the class that `label` names: a number, or one of its names.
 
-    `classes` is how many classes the model has; names are known for ImageNet's 1000 alone. Raises
+    `classes` is how many classes the model has, `name` what the caller calls the value; names are known for ImageNet's 1000 alone. Raises
     `InvalidInput`, with the nearest names, for what is no class and for a name of several.
     """
     if isinstance(label, str) and label.strip().isdecimal():
@@ -58,15 +58,15 @@ def find(label: object, classes: int = CLASSES) -> int:
     if isinstance(label, int) and not isinstance(label, bool):
         if 0 <= label < classes:
             return label
-        raise InvalidInput(f"label={label} is not a class; the model has 0 to {classes - 1}")
+        raise InvalidInput(f"{name}={label} is not a class; the model has 0 to {classes - 1}")
     if not isinstance(label, str):
         raise InvalidInput(
-            f"label={label!r} must be the number of a class or its name, such as 207 or "
+            f"{name}={label!r} must be the number of a class or its name, such as 207 or "
             f'"golden retriever"'
         )
     if classes != CLASSES:
         raise InvalidInput(
-            f"label={label!r}: the model has {classes} classes, which are not ImageNet's 1000, so they "
+            f"{name}={label!r}: the model has {classes} classes, which are not ImageNet's 1000, so they "
             f"have no names here; give a number from 0 to {classes - 1}"
         )
     found = _numbers().get(_key(label), ())
@@ -74,14 +74,14 @@ def find(label: object, classes: int = CLASSES) -> int:
         return found[0]
     if found:
         which = "; ".join(f"{number} is {', '.join(_names()[number])}" for number in found)
-        raise InvalidInput(f"label={label!r} names several classes; give a number: {which}")
+        raise InvalidInput(f"{name}={label!r} names several classes; give a number: {which}")
     key = _key(label)
-    within = [name for name in _numbers() if key in name.split()]
-    within.sort(key=lambda name: (not name.endswith(key), len(name)))
+    within = [each for each in _numbers() if key in each.split()]
+    within.sort(key=lambda each: (not each.endswith(key), len(each)))
     near = (within or get_close_matches(key, _numbers(), n=3))[:3]
     shown = ", ".join(
         f"{class_name(number)!r} ({number})"
-        for number in dict.fromkeys(_numbers()[name][0] for name in near)
+        for number in dict.fromkeys(_numbers()[each][0] for each in near)
     )
     hint = f"; near it: {shown}" if shown else '; try "golden retriever" or 207'
-    raise InvalidInput(f"label={label!r} is not one of ImageNet's 1000 classes{hint}")
+    raise InvalidInput(f"{name}={label!r} is not one of ImageNet's 1000 classes{hint}")

@@ -12,7 +12,7 @@ tensor, when `limit` is the whole length. So a CUDA graph of it serves every tok
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -198,24 +198,30 @@ class Cache:
     kv: Tensor
 
     @classmethod
-    def of(cls, model: LlamaGen, rows: int, side: int, mask: Tensor | None = None) -> Self:
-        """For `rows` sequences of a condition and side * side tokens.
-
-        `mask` (R, 120) is 1 where a caption has features; others are seen by themselves alone.
-        """
+    def of(cls, model: LlamaGen, rows: int, side: int) -> Self:
+        """For `rows` sequences of a condition and side * side tokens."""
         config, like = model.config, model.output.weight
         length = config.prefix + side * side
-        itself = torch.eye(length, dtype=torch.bool, device=like.device)
-        seen = torch.ones_like(itself).tril()[None, None]
-        if mask is not None:
-            shown = F.pad(mask.to(like.device) > 0, (0, side * side), value=True)
-            seen = (seen & shown[:, None, None]) | itself
+        seen = torch.ones(length, length, dtype=torch.bool, device=like.device).tril()
+        seen = seen.expand(1 if config.classes else rows, 1, -1, -1).clone()
         rope = torch.zeros(2, length, config.width // config.heads // 2, device=like.device)
         rope[:, config.prefix :] = _angles(side, rope.shape[2]).to(like.device)
         kv = like.new_zeros(
             config.depth, 2, rows, config.heads, length, config.width // config.heads
         )
         return cls(rope, seen, kv)
+
+    def hide(self, mask: Tensor) -> None:
+        """Set which captions' positions have features: `mask` (B, 120) is 1 there.
+
+        The others are seen by themselves alone. Guided rows repeat those of the pictures.
+        """
+        length, device = self.seen.shape[2], self.seen.device
+        shown = F.pad(mask.to(device) > 0, (0, length - mask.shape[1]), value=True)
+        shown = shown.repeat(len(self.seen) // len(mask), 1)
+        itself = torch.eye(length, dtype=torch.bool, device=device)
+        causal = torch.ones_like(itself).tril()
+        self.seen.copy_((causal & shown[:, None, None]) | itself)
 
 
 def _angles(side: int, pairs: int) -> Tensor:
@@ -253,25 +259,26 @@ def sample(
     side: int,
     mask: Tensor | None = None,
     cache: Cache | None = None,
+    step: Callable[[LlamaGen, Tensor, Tensor, Cache, int], Tensor] = LlamaGen.step,
 ) -> Iterator[Token]:
     """Yield every token of a batch of pictures of side * side tokens, in raster order.
 
     `condition` comes from `model.classes` or `model.captions`, guided when `options.cfg` is above 1;
     `mask` (B, 120) is the captions'. `generators` is one per picture, or a single one for all, drawn
-    in the order of the authors' code.
+    in the order of the authors' code. `cache` of an earlier batch of the same size may be used again.
     """
     config, device = model.config, condition.device
     guided = options.cfg > 1
     batch = len(condition) // (2 if guided else 1)
-    if mask is not None and guided:
-        mask = mask.repeat(2, 1)
     if cache is None:
-        cache = Cache.of(model, len(condition), side, mask)
+        cache = Cache.of(model, len(condition), side)
+    if mask is not None:
+        cache.hide(mask)
     tokens = torch.empty(batch, side * side, dtype=torch.long, device=device)
     noise = torch.empty(batch, config.vocabulary, device=device)
     x, position = condition, torch.arange(config.prefix, device=device)
     for index in range(side * side):
-        logits = model.step(x, position, cache, config.prefix + index)
+        logits = step(model, x, position, cache, config.prefix + index)
         if guided:
             with_condition, without = logits.chunk(2)
             logits = with_condition
@@ -288,7 +295,12 @@ def sample(
 
 def _draw(noise: Tensor, generators: Sequence[torch.Generator]) -> None:
     if len(generators) == 1:
-        noise.exponential_(generator=generators[0])
+        noise.copy_(_exponential(noise, generators[0]))
     else:
         for row, generator in zip(noise, generators, strict=True):
-            row.exponential_(generator=generator)
+            row.copy_(_exponential(row, generator))
+
+
+def _exponential(like: Tensor, generator: torch.Generator) -> Tensor:
+    drawn = torch.empty(like.shape, device=generator.device)
+    return drawn.exponential_(generator=generator)

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .vq import ScaleTokenizer
+from ..vq import ScaleTokenizer
 
 __all__ = ["VAR", "Buffers", "Config", "Kept", "Options", "Scale", "sample", "step"]
 
@@ -292,10 +292,15 @@ class Buffers:
 def draw(noise: Tensor, generators: Sequence[torch.Generator]) -> None:
     """Exp(1) into `noise` (B, ...): one generator per image, or one for all in the papers' order."""
     if len(generators) == 1:
-        noise.exponential_(generator=generators[0])
+        noise.copy_(_exponential(noise, generators[0]))
     else:
         for row, generator in zip(noise, generators, strict=True):
-            row.exponential_(generator=generator)
+            row.copy_(_exponential(row, generator))
+
+
+def _exponential(like: Tensor, generator: torch.Generator) -> Tensor:
+    drawn = torch.empty(like.shape, device=generator.device)
+    return drawn.exponential_(generator=generator)
 
 
 def step(

@@ -1,0 +1,181 @@
+"""Drawing with LlamaGen: a loaded model, its tokenizer, and on CUDA a graph of one token."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diptych.errors import InvalidInput
+from diptych.events import Preview, Progress
+from diptych.image import Image
+from diptych.local import checkpoints
+
+from ..drawing import fitting, generators, painted, preview_steps, weights
+from ..family import Drawn, Event, Files, Job, Runtime
+from ..vq import GridTokenizer
+from ..weights import check_memory, converted
+from .captions import Captions
+from .family import ENCODER, Layout
+from .model import HEADS, Cache, LlamaGen, Options, sample
+
+__all__ = ["Graph", "LlamaGenModel", "load"]
+
+PARTS = ("model", "module", "state_dict")
+"""Under which of these names a checkpoint holds its tensors depends on how it was trained."""
+
+
+def load(files: Files, folder: Path, layout: Layout, runtime: Runtime) -> LlamaGenModel:
+    if files.checkpoint.source == "hub":  # one transformer of several
+        checkpoints.fetch(files.checkpoint, [layout.transformer, layout.tokenizer])
+    path, codes = folder / layout.transformer, folder / layout.tokenizer
+    check_memory(files.ref, [converted(path)], runtime.device, runtime.dtype)
+    state = weights(path, runtime.device, runtime.dtype, *PARTS)
+    with fitting(path, "a LlamaGen transformer"):
+        width = state["tok_embeddings.weight"].shape[1]
+        if layout.heads is None and width not in HEADS:
+            raise InvalidInput(
+                f"{path} is {width} wide, which none of the published models is; say how many attention "
+                'heads it has in a diptych.json beside it: {"heads": 16}'
+            )
+        model = LlamaGen.load(state, heads=layout.heads)
+    with fitting(codes, "LlamaGen's tokenizer"):
+        tokenizer = GridTokenizer.load(weights(codes, runtime.device, torch.float32, *PARTS))
+    tokenizer.place(runtime.device, runtime.dtype)
+    classes = model.config.classes
+    if (classes is not None) != (layout.kind == "c2i"):
+        raise InvalidInput(f"{path} is named {layout.kind}, but its tensors are of the other kind")
+    if classes is not None and classes != layout.classes:
+        raise InvalidInput(
+            f"{path} draws {classes} classes; say so in a diptych.json beside it: "
+            f'{{"classes": {classes}}}'
+        )
+    captions = None
+    if classes is None:
+        captions = _captions(folder, layout, runtime)
+        if captions.width != model.config.caption_width:
+            raise InvalidInput(
+                f"the text encoder is {captions.width} wide and {path} was made for one that is "
+                f"{model.config.caption_width} wide (Flan-T5-XL is 2048)"
+            )
+    return LlamaGenModel(model, tokenizer, captions, layout.side, runtime.device)
+
+
+def _captions(folder: Path, layout: Layout, runtime: Runtime) -> Captions:
+    if layout.encoder is not None:
+        return Captions.load(folder / layout.encoder, runtime.device, runtime.dtype)
+    found = checkpoints.fetch(checkpoints.find("autoregressive", ENCODER))
+    return Captions.load(found, runtime.device, runtime.dtype)
+
+
+class Graph:
+    """`LlamaGen.step` of a single token as a CUDA graph over one cache; longer inputs run eagerly."""
+
+    def __init__(self) -> None:
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._x = self._position = self._logits = torch.empty(0)
+
+    def __call__(
+        self, model: LlamaGen, x: Tensor, position: Tensor, cache: Cache, limit: int
+    ) -> Tensor:
+        if x.shape[1] > 1:
+            return model.step(x, position, cache, limit)
+        if self._graph is None:
+            self._x, self._position = x.clone(), position.clone()
+            whole = cache.seen.shape[2]
+            side: torch.cuda.Stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            side.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(side):
+                model.step(self._x, self._position, cache, whole)
+            torch.cuda.current_stream().wait_stream(side)
+            self._graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self._graph):
+                self._logits = model.step(self._x, self._position, cache, whole)
+        self._x.copy_(x)
+        self._position.copy_(position)
+        self._graph.replay()
+        return self._logits
+
+
+class LlamaGenModel:
+    def __init__(
+        self,
+        model: LlamaGen,
+        tokenizer: GridTokenizer,
+        captions: Captions | None,
+        side: int,
+        device: str,
+    ) -> None:
+        self.model, self.tokenizer = model, tokenizer
+        self._captions, self._side, self._device = captions, side, device
+        self._cache: Cache | None = None
+        self._step: Any = LlamaGen.step
+
+    def picture_bytes(self, payload: Mapping[str, Any]) -> int:
+        config, side = self.model.config, self._side
+        rows = 2 if payload["guidance"] > 1 else 1
+        length = config.prefix + side * side
+        cache = 2 * config.depth * config.width * length * rows
+        seen = 0 if self._captions is None else length * length * rows
+        pixels: int = (side * self.tokenizer.factor) ** 2
+        return cache * self.model.output.weight.element_size() + seen * 3 + pixels * 128 * 4
+
+    def draw(self, job: Job) -> Generator[Event, None, Drawn]:
+        payload, count = job.payload, len(job.seeds)
+        options = Options(
+            payload["guidance"],
+            payload["top_k"],
+            payload["top_p"],
+            payload["temperature"],
+            payload["cfg_interval"],
+        )
+        condition, mask = self._condition(payload, count, guided=options.cfg > 1)
+        yield None
+        self._prepare(len(condition))
+        total = self._side**2
+        shown = preview_steps(job.previews, total)
+        tokens = sample(
+            self.model,
+            condition,
+            generators(job.seeds, self._device),
+            options,
+            side=self._side,
+            mask=mask,
+            cache=self._cache,
+            step=self._step,
+        )
+        for token in tokens:
+            done = token.index + 1
+            yield Progress(done, total, "tokens") if job.watched else None
+            if done in shown:
+                begun = torch.full((count, total), -1, device=condition.device)
+                begun[:, :done] = token.tokens
+                for picture, image in enumerate(painted(self.tokenizer.decode, begun)):
+                    yield Preview(image, shown.index(done), picture)
+        pictures: list[Image] = []
+        for image in painted(self.tokenizer.decode, token.tokens):
+            pictures.append(image)
+            yield None
+        return Drawn(tuple(pictures), tokens=count * total, passes=total)
+
+    def _condition(
+        self, payload: Mapping[str, Any], count: int, *, guided: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        if self._captions is None:
+            classes, label = self.model.config.classes, payload["label"]
+            assert classes is not None
+            labels = [classes if label is None else label] * count
+            return self.model.classes(labels, guided=guided), None
+        features, mask = self._captions([payload["prompt"]])
+        features, mask = features.expand(count, -1, -1), mask.expand(count, -1)
+        return self.model.captions(features, guided=guided), mask
+
+    def _prepare(self, rows: int) -> None:
+        """The cache for a batch, that of the last one if it fits; on CUDA with its graph."""
+        if self._cache is None or self._cache.kv.shape[2] != rows:
+            self._cache = None  # freed before the next one is made
+            self._step = Graph() if self._device.startswith("cuda") else LlamaGen.step
+            self._cache = Cache.of(self.model, rows, self._side)

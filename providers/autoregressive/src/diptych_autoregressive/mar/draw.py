@@ -1,0 +1,109 @@
+"""Drawing with MAR: a loaded model and its autoencoder."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diptych.errors import InvalidInput
+from diptych.events import Preview, Progress
+from diptych.image import Image
+from diptych.local.tensors import from_image
+
+from ..drawing import fitting, generators, painted, preview_steps, weights
+from ..family import Drawn, Event, Files, Job, Runtime
+from ..kl import Autoencoder
+from .family import Layout
+from .model import HEADS, MAR, Options, inpaint_orders, orders, sample
+
+__all__ = ["MARModel", "load"]
+
+
+def load(files: Files, folder: Path, layout: Layout, runtime: Runtime) -> MARModel:
+    path, pixels = folder / layout.transformer, folder / layout.autoencoder
+    state = weights(path, runtime.device, torch.float32, "model_ema", "model")
+    with fitting(path, "a MAR model"):
+        width = state["class_emb.weight"].shape[1]
+        if layout.heads is None and width not in HEADS:
+            raise InvalidInput(
+                f"{path} is {width} wide, which is not base (768), large (1024) or huge (1280); say how "
+                'many attention heads it has in a diptych.json beside it: {"heads": 16}'
+            )
+        model = MAR.load(state, heads=layout.heads)
+    model.place(runtime.device, runtime.dtype)
+    with fitting(pixels, "MAR's autoencoder"):
+        autoencoder = Autoencoder.load(weights(pixels, runtime.device, torch.float32, "model"))
+    autoencoder.to(runtime.device, runtime.dtype)
+    side = round(model.config.tokens**0.5) * autoencoder.factor
+    if (side, model.config.classes) != (layout.size, layout.classes):
+        raise InvalidInput(
+            f"{path} draws {model.config.classes} classes at {side}x{side}; say so in a diptych.json "
+            f'beside it: {{"size": {side}, "classes": {model.config.classes}}}'
+        )
+    return MARModel(model, autoencoder, side, runtime.device)
+
+
+class MARModel:
+    def __init__(self, model: MAR, autoencoder: Autoencoder, side: int, device: str) -> None:
+        self.model, self.autoencoder = model, autoencoder
+        self._side, self._device = side, device
+
+    def picture_bytes(self, payload: Mapping[str, Any]) -> int:
+        config = self.model.config
+        rows = 1 if payload["guidance"] == 1 else 2
+        length = config.tokens + config.buffer
+        wide = length * (config.hidden * 2 + config.heads * length) * rows
+        noise = config.tokens * rows * config.channels * int(payload["diffusion_steps"])
+        return (wide + noise + self._side * self._side * 160) * 4
+
+    def draw(self, job: Job) -> Generator[Event, None, Drawn]:
+        payload, tokens = job.payload, self.model.config.tokens
+        options = Options(
+            payload["passes"],
+            payload["guidance"],
+            payload["schedule"],
+            payload["temperature"],
+            payload["diffusion_steps"],
+        )
+        order, source, masked = orders(tokens, job.seeds), None, tokens
+        if "image" in payload:
+            unknown = torch.tensor([each == "#" for row in payload["tokens"] for each in row])
+            order = inpaint_orders(order, unknown)
+            source, masked = self._source(payload, len(job.seeds)), int(unknown.sum())
+        shown = preview_steps(job.previews, options.passes)
+        passes = sample(
+            self.model,
+            [payload["label"]] * len(job.seeds),
+            generators(job.seeds, self._device),
+            order,
+            options,
+            source=source,
+            masked=masked,
+        )
+        for each in passes:
+            done = each.index + 1
+            yield Progress(done, options.passes, "passes") if job.watched else None
+            if done in shown:
+                for picture, image in enumerate(painted(self._decode, each.tokens)):
+                    yield Preview(image, shown.index(done), picture)
+        pictures: list[Image] = []
+        for image in painted(self._decode, each.tokens):
+            pictures.append(image)
+            yield None
+        return Drawn(tuple(pictures), tokens=len(job.seeds) * masked, passes=options.passes)
+
+    def _source(self, payload: Mapping[str, Any], count: int) -> Tensor:
+        """The tokens (B, L, C) of the picture that is edited."""
+        weight = self.autoencoder.quant_conv.weight
+        picture = from_image(payload["image"], (self._side, self._side))[None].to(weight)
+        return self.autoencoder.encode(picture).float().flatten(2).mT.repeat(count, 1, 1)
+
+    def _decode(self, tokens: Tensor) -> Tensor:
+        """A picture (B, 3, S, S) of tokens (B, L, C)."""
+        side = round(tokens.shape[1] ** 0.5)
+        latent = tokens.mT.reshape(len(tokens), -1, side, side)
+        return self.autoencoder.decode(latent.to(self.autoencoder.quant_conv.weight.dtype))

@@ -1,0 +1,140 @@
+"""Drawing with VAR: a loaded model, its static buffers and, on CUDA, a graph for every scale."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diptych.errors import InvalidInput
+from diptych.events import Preview, Progress
+from diptych.image import Image
+from diptych.local import checkpoints
+from diptych.local.tensors import from_image
+
+from ..drawing import fitting, generators, painted, preview_steps, weights
+from ..family import Drawn, Event, Files, Job, Runtime
+from ..vq import ScaleTokenizer
+from ..weights import check_memory, converted
+from .family import Layout
+from .model import VAR, Buffers, Kept, Options, sample, step
+
+__all__ = ["Graphs", "VARModel", "load"]
+
+
+def load(files: Files, folder: Path, layout: Layout, runtime: Runtime) -> VARModel:
+    if files.checkpoint.source == "hub":  # one transformer of the five
+        checkpoints.fetch(files.checkpoint, [layout.transformer])
+    path, tokens = folder / layout.transformer, folder / layout.tokenizer
+    check_memory(files.ref, [converted(path)], runtime.device, runtime.dtype)
+    with fitting(path, "a VAR transformer"):
+        model = VAR.load(weights(path, runtime.device, runtime.dtype))
+    with fitting(tokens, "VAR's tokenizer"):
+        tokenizer = ScaleTokenizer.load(weights(tokens, runtime.device, torch.float32))
+    tokenizer.place(runtime.device, runtime.dtype)
+    side = model.config.patch_nums[-1] * tokenizer.factor
+    if (side, model.config.classes) != (layout.size, layout.classes):
+        raise InvalidInput(
+            f"{path} draws {model.config.classes} classes at {side}x{side}; say so in a diptych.json "
+            f'beside it: {{"size": {side}, "classes": {model.config.classes}}}'
+        )
+    return VARModel(model, tokenizer, side, runtime.device)
+
+
+class Graphs:
+    """`step` as one CUDA graph per scale, captured when a scale first runs with these buffers."""
+
+    def __init__(self) -> None:
+        self._graphs: dict[int, tuple[torch.cuda.CUDAGraph, tuple[Tensor, Tensor]]] = {}
+
+    def __call__(
+        self,
+        model: VAR,
+        tokenizer: ScaleTokenizer,
+        buffers: Buffers,
+        index: int,
+        options: Options,
+    ) -> tuple[Tensor, Tensor]:
+        if index not in self._graphs:
+            before = buffers.f_hat.clone()  # all else that a step writes, it writes again
+            side: torch.cuda.Stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            side.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(side):
+                step(model, tokenizer, buffers, index, options)
+            torch.cuda.current_stream().wait_stream(side)
+            graph = torch.cuda.CUDAGraph()
+            first = next(iter(self._graphs.values()), None)
+            with torch.cuda.graph(graph, pool=None if first is None else first[0].pool()):
+                out = step(model, tokenizer, buffers, index, options)
+            self._graphs[index] = (graph, out)
+            buffers.f_hat.copy_(before)
+        graph, out = self._graphs[index]
+        graph.replay()
+        return out
+
+
+class VARModel:
+    def __init__(self, model: VAR, tokenizer: ScaleTokenizer, side: int, device: str) -> None:
+        self.model, self.tokenizer = model, tokenizer
+        self._side, self._device = side, device
+        self._key: tuple[int, Options, bool] | None = None
+        self._buffers: Buffers | None = None
+        self._step: Any = step
+
+    def picture_bytes(self, payload: Mapping[str, Any]) -> int:
+        config, side = self.model.config, self._side
+        rows = 2 if payload["guidance"] else 1
+        cache = 2 * config.depth * config.width * len(self.model.pos) * rows
+        wide = config.patch_nums[-1] ** 2 * (config.hidden * rows + config.vocabulary * 6)
+        return cache * self.model.pos.element_size() + wide * 4 + side * side * 160 * 4
+
+    def draw(self, job: Job) -> Generator[Event, None, Drawn]:
+        payload, count = job.payload, len(job.seeds)
+        options = Options(
+            payload["guidance"], payload["top_k"], payload["top_p"], payload["more_smooth"]
+        )
+        label = payload["label"]
+        labels = [self.model.config.classes if label is None else label] * count
+        kept = self._kept(payload) if "image" in payload else None
+        self._prepare(count, options, kept is not None)
+        nums = self.model.config.patch_nums
+        shown = preview_steps(job.previews, len(nums))
+        scales = sample(
+            self.model,
+            self.tokenizer,
+            labels,
+            generators(job.seeds, self._device),
+            options,
+            kept=kept,
+            buffers=self._buffers,
+            step=self._step,
+        )
+        for scale in scales:
+            done = scale.index + 1
+            yield Progress(done, len(nums), "scales") if job.watched else None
+            if done in shown:
+                for picture, image in enumerate(painted(self.tokenizer.picture, scale.f_hat)):
+                    yield Preview(image, shown.index(done), picture)
+        pictures: list[Image] = []
+        for image in painted(self.tokenizer.picture, scale.f_hat):
+            pictures.append(image)
+            yield None
+        return Drawn(tuple(pictures), tokens=count * len(self.model.pos), passes=len(nums))
+
+    def _prepare(self, count: int, options: Options, edits: bool) -> None:
+        """The buffers for a batch, those of the last one if they fit; on CUDA with their graphs."""
+        key = (count, options, edits)
+        if self._key != key:
+            self._buffers, self._key = None, None  # freed before the next ones are made
+            self._step = Graphs() if self._device.startswith("cuda") else step
+            self._buffers, self._key = Buffers.of(self.model, count, options, edits=edits), key
+
+    def _kept(self, payload: Mapping[str, Any]) -> Kept:
+        """The tokens of the picture that is edited, and which of them stay."""
+        picture = from_image(payload["image"], (self._side, self._side))[None].to(self._device)
+        tokens = self.tokenizer.encode(picture, self.model.config.patch_nums)
+        rows = payload["tokens"]
+        return Kept(tokens, torch.tensor([[each == "." for each in row] for row in rows]).float())
