@@ -14,8 +14,8 @@ from diptych.events import Preview, Progress
 from diptych.image import Image
 from diptych.local import checkpoints
 
-from ..drawing import fitting, generators, painted, preview_steps, weights
 from ..family import Drawn, Event, Files, Job, Runtime
+from ..painting import fitting, generators, one_by_one, painted, preview_steps, weights
 from ..vq import GridTokenizer
 from ..weights import check_memory, converted
 from .captions import Captions
@@ -61,7 +61,7 @@ def load(files: Files, folder: Path, layout: Layout, runtime: Runtime) -> LlamaG
                 f"the text encoder is {captions.width} wide and {path} was made for one that is "
                 f"{model.config.caption_width} wide (Flan-T5-XL is 2048)"
             )
-    return LlamaGenModel(model, tokenizer, captions, layout.side, runtime.device)
+    return LlamaGenModel(model, tokenizer, captions, layout.side, runtime)
 
 
 def _captions(folder: Path, layout: Layout, runtime: Runtime) -> Captions:
@@ -107,10 +107,10 @@ class LlamaGenModel:
         tokenizer: GridTokenizer,
         captions: Captions | None,
         side: int,
-        device: str,
+        runtime: Runtime,
     ) -> None:
         self.model, self.tokenizer = model, tokenizer
-        self._captions, self._side, self._device = captions, side, device
+        self._captions, self._side, self._runtime = captions, side, runtime
         self._cache: Cache | None = None
         self._step: Any = LlamaGen.step
 
@@ -124,6 +124,9 @@ class LlamaGenModel:
         return cache * self.model.output.weight.element_size() + seen * 3 + pixels * 128 * 4
 
     def draw(self, job: Job) -> Generator[Event, None, Drawn]:
+        return self._drawn(job) if self._runtime.speed == "fast" else one_by_one(self._drawn, job)
+
+    def _drawn(self, job: Job) -> Generator[Event, None, Drawn]:
         payload, count = job.payload, len(job.seeds)
         options = Options(
             payload["guidance"],
@@ -140,7 +143,7 @@ class LlamaGenModel:
         tokens = sample(
             self.model,
             condition,
-            generators(job.seeds, self._device),
+            generators(job.seeds, self._runtime.device),
             options,
             side=self._side,
             mask=mask,
@@ -177,5 +180,5 @@ class LlamaGenModel:
         """The cache for a batch, that of the last one if it fits; on CUDA with its graph."""
         if self._cache is None or self._cache.kv.shape[2] != rows:
             self._cache = None  # freed before the next one is made
-            self._step = Graph() if self._device.startswith("cuda") else LlamaGen.step
+            self._step = Graph() if self._runtime.device.startswith("cuda") else LlamaGen.step
             self._cache = Cache.of(self.model, rows, self._side)

@@ -121,9 +121,10 @@ def _encoder(files: Files) -> str | None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
 class LlamaGenFamily:
-    name: str = "LlamaGen"
+    """The family object; see `Family`."""
+
+    name = "LlamaGen"
     patterns: Sequence[str] = ("vq_ds16_*.pt", "*.json")
 
     def repositories(self) -> Sequence[str]:

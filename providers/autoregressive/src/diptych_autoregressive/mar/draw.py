@@ -14,9 +14,9 @@ from diptych.events import Preview, Progress
 from diptych.image import Image
 from diptych.local.tensors import from_image
 
-from ..drawing import fitting, generators, painted, preview_steps, weights
 from ..family import Drawn, Event, Files, Job, Runtime
 from ..kl import Autoencoder
+from ..painting import fitting, generators, one_by_one, painted, preview_steps, weights
 from .family import Layout
 from .model import HEADS, MAR, Options, inpaint_orders, orders, sample
 
@@ -44,13 +44,13 @@ def load(files: Files, folder: Path, layout: Layout, runtime: Runtime) -> MARMod
             f"{path} draws {model.config.classes} classes at {side}x{side}; say so in a diptych.json "
             f'beside it: {{"size": {side}, "classes": {model.config.classes}}}'
         )
-    return MARModel(model, autoencoder, side, runtime.device)
+    return MARModel(model, autoencoder, side, runtime)
 
 
 class MARModel:
-    def __init__(self, model: MAR, autoencoder: Autoencoder, side: int, device: str) -> None:
+    def __init__(self, model: MAR, autoencoder: Autoencoder, side: int, runtime: Runtime) -> None:
         self.model, self.autoencoder = model, autoencoder
-        self._side, self._device = side, device
+        self._side, self._runtime = side, runtime
 
     def picture_bytes(self, payload: Mapping[str, Any]) -> int:
         config = self.model.config
@@ -61,6 +61,9 @@ class MARModel:
         return (wide + noise + self._side * self._side * 160) * 4
 
     def draw(self, job: Job) -> Generator[Event, None, Drawn]:
+        return self._drawn(job) if self._runtime.speed == "fast" else one_by_one(self._drawn, job)
+
+    def _drawn(self, job: Job) -> Generator[Event, None, Drawn]:
         payload, tokens = job.payload, self.model.config.tokens
         options = Options(
             payload["passes"],
@@ -78,7 +81,7 @@ class MARModel:
         passes = sample(
             self.model,
             [payload["label"]] * len(job.seeds),
-            generators(job.seeds, self._device),
+            generators(job.seeds, self._runtime.device),
             order,
             options,
             source=source,

@@ -68,9 +68,10 @@ class Layout:
         )
 
 
-@dataclass(frozen=True, slots=True)
 class MARFamily:
-    name: str = "MAR"
+    """The family object; see `Family`."""
+
+    name = "MAR"
     patterns: Sequence[str] = ("*.json", "*.pth", "*.ckpt", "*.safetensors")
 
     def repositories(self) -> Sequence[str]:

@@ -15,8 +15,8 @@ from diptych.image import Image
 from diptych.local import checkpoints
 from diptych.local.tensors import from_image
 
-from ..drawing import fitting, generators, painted, preview_steps, weights
 from ..family import Drawn, Event, Files, Job, Runtime
+from ..painting import fitting, generators, one_by_one, painted, preview_steps, weights
 from ..vq import ScaleTokenizer
 from ..weights import check_memory, converted
 from .family import Layout
@@ -41,7 +41,7 @@ def load(files: Files, folder: Path, layout: Layout, runtime: Runtime) -> VARMod
             f"{path} draws {model.config.classes} classes at {side}x{side}; say so in a diptych.json "
             f'beside it: {{"size": {side}, "classes": {model.config.classes}}}'
         )
-    return VARModel(model, tokenizer, side, runtime.device)
+    return VARModel(model, tokenizer, side, runtime)
 
 
 class Graphs:
@@ -77,9 +77,9 @@ class Graphs:
 
 
 class VARModel:
-    def __init__(self, model: VAR, tokenizer: ScaleTokenizer, side: int, device: str) -> None:
+    def __init__(self, model: VAR, tokenizer: ScaleTokenizer, side: int, runtime: Runtime) -> None:
         self.model, self.tokenizer = model, tokenizer
-        self._side, self._device = side, device
+        self._side, self._runtime = side, runtime
         self._key: tuple[int, Options, bool] | None = None
         self._buffers: Buffers | None = None
         self._step: Any = step
@@ -92,6 +92,9 @@ class VARModel:
         return cache * self.model.pos.element_size() + wide * 4 + side * side * 160 * 4
 
     def draw(self, job: Job) -> Generator[Event, None, Drawn]:
+        return self._drawn(job) if self._runtime.speed == "fast" else one_by_one(self._drawn, job)
+
+    def _drawn(self, job: Job) -> Generator[Event, None, Drawn]:
         payload, count = job.payload, len(job.seeds)
         options = Options(
             payload["guidance"], payload["top_k"], payload["top_p"], payload["more_smooth"]
@@ -106,7 +109,7 @@ class VARModel:
             self.model,
             self.tokenizer,
             labels,
-            generators(job.seeds, self._device),
+            generators(job.seeds, self._runtime.device),
             options,
             kept=kept,
             buffers=self._buffers,
@@ -129,12 +132,14 @@ class VARModel:
         key = (count, options, edits)
         if self._key != key:
             self._buffers, self._key = None, None  # freed before the next ones are made
-            self._step = Graphs() if self._device.startswith("cuda") else step
+            self._step = Graphs() if self._runtime.device.startswith("cuda") else step
             self._buffers, self._key = Buffers.of(self.model, count, options, edits=edits), key
 
     def _kept(self, payload: Mapping[str, Any]) -> Kept:
         """The tokens of the picture that is edited, and which of them stay."""
-        picture = from_image(payload["image"], (self._side, self._side))[None].to(self._device)
+        picture = from_image(payload["image"], (self._side, self._side))[None].to(
+            self._runtime.device
+        )
         tokens = self.tokenizer.encode(picture, self.model.config.patch_nums)
         rows = payload["tokens"]
         return Kept(tokens, torch.tensor([[each == "." for each in row] for row in rows]).float())

@@ -77,9 +77,10 @@ def _one(files: Files, pattern: re.Pattern[str], what: str, named: str | None) -
     )
 
 
-@dataclass(frozen=True, slots=True)
 class VARFamily:
-    name: str = "VAR"
+    """The family object; see `Family`."""
+
+    name = "VAR"
     patterns: Sequence[str] = ("vae_ch160v4096z32.pth", "*.json")
 
     def repositories(self) -> Sequence[str]:
