@@ -18,7 +18,7 @@ from .grammar import Grammar
 from .llama import Decoder
 from .sampling import Noise, Sampler
 
-__all__ = ["Begun", "Canvas", "Step", "eager_step", "raster"]
+__all__ = ["Begun", "Canvas", "Step", "eager_step", "sequential"]
 
 
 class Canvas(Protocol):
@@ -66,7 +66,7 @@ class Begun:
     logits: Tensor
 
 
-def raster(
+def sequential(
     step: Step, begun: Begun, grammar: Grammar, sampler: Sampler, noise: Noise, n: int
 ) -> Generator[Tensor, None, Tensor]:
     """Decode the codes (n, rows * columns) of a batch; yields those decided so far, pass by pass.

@@ -13,16 +13,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diptych.errors import InvalidInput
-from diptych.events import Preview, Progress
 from diptych.image import Image
 from diptych.local import devices, tensors
 
-from .cache import KVStore, Tokens
-from .decode import Begun, eager_step, raster
+from .cache import KVCache, KVStore, Tokens
+from .raster import Raster, sampler_of
 from .family import Drawn, Event, Files, Job, Runtime
 from .grammar import Grammar
 from .llama import Decoder
-from .sampling import Noise, Sampler
 from .sequence import Segment, codes_of, mark, segment
 from .weights import Weights, check_memory, shards
 
@@ -80,9 +78,9 @@ class Emu3Model:
     def __init__(
         self, decoder: Decoder, words: Words, table: Tensor, head: Tensor, vq: Any, store: KVStore
     ) -> None:
-        self.decoder = decoder
         self.words = words
         self.size = len(words.codes)
+        self._raster = Raster(decoder, table, self, store)
         self._table, self._vq, self._store = table, vq, store
         fixed = torch.tensor([words.line, *words.close])
         self._ids = torch.cat((words.codes, fixed)).to(table.device)
@@ -95,14 +93,17 @@ class Emu3Model:
     def load(
         cls, files: Files, folder: Path, runtime: Runtime, *, is_conversational: bool
     ) -> Emu3Model:
+        from transformers.models.emu3.configuration_emu3 import Emu3Config
+
         paths = shards(folder)
         check_memory(files.ref, paths, runtime.device, runtime.dtype)
         weights = Weights(paths, runtime.device, runtime.dtype, _renamed)
-        decoder = Decoder.of(weights, "text.", files.config["text_config"])
+        config = Emu3Config.from_pretrained(folder, local_files_only=True)
+        decoder = Decoder.of(weights, "text.", config.text_config)
         table = weights["text.embed_tokens.weight"]
         is_tied = "head.weight" not in weights
         head = table if is_tied else weights["head.weight"]
-        vq = _tokenizer_of_pictures(files.config["vq_config"], weights)
+        vq = _tokenizer_of_pictures(config.vq_config, weights)
         limit = int(devices.free_memory(runtime.device) * KEPT) if is_conversational else 0
         words = Words.load(folder, files.config)
         return cls(decoder, words, table, head, vq, KVStore(limit))
@@ -121,50 +122,34 @@ class Emu3Model:
         rows, columns = int(payload["rows"]), int(payload["columns"])
         width, height = map(int, payload["size"])
         length = rows * (columns + 1) * (len(payload.get("before", ())) + 1) + 512
-        branches = _sampler(payload).branches
-        kept = length * self.decoder.shape.token_numbers * branches * self._table.element_size()
+        kept = self._raster.bytes(length, sampler_of(payload))
         # Widest activations of the decoder of pictures: some hundred channels at full size.
         return kept + width * height * 128 * 4
 
     def draw(self, job: Job) -> Generator[Event, None, Drawn]:
         payload, n = job.payload, len(job.seeds)
-        rows, columns, size = payload["rows"], payload["columns"], tuple(payload["size"])
-        grammar, sampler = self.grammar(rows, columns), _sampler(payload)
+        rows, columns = payload["rows"], payload["columns"]
+        grammar, sampler = self.grammar(rows, columns), sampler_of(payload)
         before = [self._tokenised(each, rows, columns) for each in payload.get("before", ())]
-        texts = [self._prompt(before, payload["prompt"], rows, columns, is_empty=False)]
+        prompts = [self._prompt(before, payload["prompt"], rows, columns, is_empty=False)]
         if sampler.branches == 2:
             negative = payload.get("negative_prompt", "")
-            texts.append(self._prompt(before, negative, rows, columns, is_empty=True))
-        longest = max(map(len, texts)) + grammar.body
-        cache = self.decoder.new_cache(n * len(texts), longest)
-        begun = self._begun(texts, n, cache)
-        yield None
-        step = eager_step(self.decoder, self, cache, sampler)
-        noise = Noise(job.seeds, self.size, self._head)
-        loop = raster(step, begun, grammar, sampler, noise, n)
-        shown = previews(job.previews, rows, columns)
-        while True:
-            try:
-                codes = next(loop)
-            except StopIteration as end:
-                codes = end.value
-                break
-            done = codes.shape[1]
-            yield Progress(done, grammar.codes, "tokens") if job.watched else None
-            if done in shown:
-                for picture in range(n):
-                    image = self._painted(codes[picture], columns, size, rows)
-                    yield Preview(image, shown.index(done), picture)
-        for branch, text in enumerate(texts):
-            self._remember(text, codes[0], grammar, cache, branch * n)
-        pictures = []
+            prompts.append(self._prompt(before, negative, rows, columns, is_empty=True))
+
+        def paint(codes: Tensor) -> Image:
+            return self._painted(codes, rows, columns, payload["size"])
+
+        codes, cache = yield from self._raster.codes(prompts, grammar, sampler, job, paint)
+        if self._store.limit:
+            for branch, prompt in enumerate(prompts):
+                self._remember(prompt, codes[0], grammar, cache, branch * n)
         segments = [*before, segment(payload["prompt"], rows, columns, codes[0].cpu().numpy())]
-        for picture in range(n):
-            image = self._painted(codes[picture], columns, size, rows)
-            if picture == 0:
-                image = image.with_(provenance={"tokens": mark(segments)})
-            pictures.append(image)
+        pictures = []
+        for each in codes:
+            pictures.append(paint(each))
             yield None
+        # By this the picture is recognised as the conversation's own, even in another format.
+        pictures[0] = pictures[0].with_(provenance={"tokens": mark(segments)})
         return Drawn(tuple(pictures), {"sequence": segments}, n * grammar.codes, grammar.codes)
 
     def _tokenised(self, each: Segment, rows: int, columns: int) -> dict[str, Any]:
@@ -200,63 +185,31 @@ class Emu3Model:
     def _opening(self, rows: int, columns: int) -> list[int]:
         return [self.words.open, *self.words.of(f"{rows}*{columns}"), self.words.wrap]
 
-    def _begun(self, texts: Sequence[Tokens], n: int, cache: Any) -> Begun:
-        """Read the prompts, from where the store knows them on, into rows of the cache."""
-        logits, columns = [], []
-        device = self._table.device
-        for branch, ids in enumerate(texts):
-            own = self.decoder.new_cache(1, len(ids))
-            known = self._store.find(ids[:-1])
-            start = 0 if known is None else known.shape[2]
-            if known is not None:
-                own.put(slice(0, 1), known)
-            fed = torch.from_numpy(ids[start:].astype(np.int64)).to(device)[None]
-            at = torch.arange(start, len(ids), device=device)[None]
-            hidden = self.decoder(F.embedding(fed, self._table), at, own, len(ids))
-            cache.put(slice(branch * n, (branch + 1) * n), own.row(0, len(ids)))
-            logits.append(self.logits(hidden[:, -1:]).expand(n, -1, -1))
-            columns += [len(ids)] * n
-        return Begun(torch.tensor(columns, device=device), max(map(len, texts)), torch.cat(logits))
-
     def _remember(
-        self, text: Tokens, codes: Tensor, grammar: Grammar, cache: Any, row: int
+        self, prompt: Tokens, codes: Tensor, grammar: Grammar, cache: KVCache, row: int
     ) -> None:
         """Keep what a row has read: the prompt and the picture without its last code."""
-        if not self._store.limit:
-            return
         picture = self._ids[grammar.written(codes)].cpu().numpy()[: grammar.body - 1]
-        ids = np.concatenate((text, picture.astype(np.int32)))
+        ids = np.concatenate((prompt, picture.astype(np.int32)))
         self._store.keep(ids, cache.row(row, len(ids)))
 
-    def _painted(self, codes: Tensor, columns: int, size: tuple[int, ...], rows: int) -> Image:
-        """The picture of the whole rows among `codes`, mid-grey below them, at the size asked for."""
+    def _painted(self, codes: Tensor, rows: int, columns: int, size: Sequence[int]) -> Image:
+        """The picture of the rows that `codes` fill, mid-grey below them, at the size asked for."""
         whole = len(codes) // columns
-        pixels = self._vq.decode(codes[: whole * columns].view(1, whole, columns))[0]
+        pixels = self._vq.decode(codes.view(1, whole, columns))[0]
         pixels = F.pad(pixels, (0, 0, 0, (rows - whole) * self._factor))
-        drawn = (columns * self._factor, rows * self._factor)
-        return fitted(pixels, drawn, (size[0], size[1]))
+        return fitted(pixels, (size[0], size[1]), self._factor)
 
 
-def fitted(pixels: Tensor, drawn: tuple[int, int], size: tuple[int, int]) -> Image:
-    """The picture at `size`: cut where the grid was padded to whole codes, resampled otherwise."""
-    width, height = size
-    if 0 <= drawn[0] - width < 8 and 0 <= drawn[1] - height < 8:
-        return tensors.to_image(pixels[:, :height, :width])
+def fitted(pixels: Tensor, size: tuple[int, int], grid: int) -> Image:
+    """The picture at `size`: cut where it was padded to the grid, resampled where it is another."""
+    height, width = pixels.shape[1:]
+    if 0 <= width - size[0] < grid and 0 <= height - size[1] < grid:
+        return tensors.to_image(pixels[:, : size[1], : size[0]])
     from PIL import Image as pillow
 
-    whole = tensors.to_image(pixels)
-    return Image.of(whole.pil().resize(size, pillow.Resampling.LANCZOS))
-
-
-def previews(count: int, rows: int, columns: int) -> list[int]:
-    """After how many codes an unfinished picture is shown: `count` times, at the ends of rows."""
-    ends = {max(1, round(rows * (k + 1) / (count + 1))) for k in range(count)}
-    return sorted(row * columns for row in ends if row < rows)
-
-
-def _sampler(payload: Mapping[str, Any]) -> Sampler:
-    names = ("guidance", "temperature", "top_k", "top_p")
-    return Sampler(**{name: payload[name] for name in names})
+    drawn = tensors.to_image(pixels).pil()
+    return Image.of(drawn.resize(size, pillow.Resampling.LANCZOS))
 
 
 _NAMES = (
@@ -276,9 +229,8 @@ def _renamed(name: str) -> str | None:
     return None
 
 
-def _tokenizer_of_pictures(config: Mapping[str, Any], weights: Weights) -> Any:
+def _tokenizer_of_pictures(config: Any, weights: Weights) -> Any:
     """Emu3's VQ model in float32, as a rounded codebook distance picks other codes."""
-    from transformers.models.emu3.configuration_emu3 import Emu3VQVAEConfig
     from transformers.models.emu3.modeling_emu3 import Emu3VQVAE
 
     state = {
@@ -286,7 +238,7 @@ def _tokenizer_of_pictures(config: Mapping[str, Any], weights: Weights) -> Any:
         for name, tensor in weights.under("vq.").items()
     }
     with torch.device("meta"):
-        vq = Emu3VQVAE(Emu3VQVAEConfig(**config))
+        vq = Emu3VQVAE(config)
     try:
         vq.load_state_dict(state, strict=True, assign=True)
     except RuntimeError as error:

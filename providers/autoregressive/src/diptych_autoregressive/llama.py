@@ -7,7 +7,7 @@ and queries and keys normalised (`q_norm`, `k_norm`), as the weights say.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,19 +36,19 @@ class Shape:
     context: int
 
     @classmethod
-    def of(cls, config: Mapping[str, Any]) -> Shape:
+    def of(cls, config: Any) -> Shape:
         """From the text part of a transformers config. Raises `InvalidInput` for another activation."""
-        if config.get("hidden_act", "silu") != "silu":
-            raise InvalidInput(f"hidden_act={config['hidden_act']!r}: only 'silu' is implemented")
-        width, heads = config["hidden_size"], config["num_attention_heads"]
+        if config.hidden_act != "silu":
+            raise InvalidInput(f"hidden_act={config.hidden_act!r}: only 'silu' is implemented")
+        width, heads = config.hidden_size, config.num_attention_heads
         return cls(
             width=width,
-            layers=config["num_hidden_layers"],
+            layers=config.num_hidden_layers,
             heads=heads,
-            kv_heads=config.get("num_key_value_heads") or heads,
-            head=config.get("head_dim") or width // heads,
-            eps=config["rms_norm_eps"],
-            context=config["max_position_embeddings"],
+            kv_heads=config.num_key_value_heads or heads,
+            head=getattr(config, "head_dim", None) or width // heads,
+            eps=config.rms_norm_eps,
+            context=config.max_position_embeddings,
         )
 
     @property
@@ -89,8 +89,8 @@ class Decoder:
         self.cos, self.sin = rotation
 
     @classmethod
-    def of(cls, weights: Weights, prefix: str, config: Mapping[str, Any]) -> Decoder:
-        """From the tensors whose names begin with `prefix` ("model.language_model.")."""
+    def of(cls, weights: Weights, prefix: str, config: Any) -> Decoder:
+        """From the tensors whose names begin with `prefix`; `config` is a text config of transformers."""
         shape = Shape.of(config)
 
         def fused(layer: int, *names: str, kind: str = "weight") -> Tensor:
@@ -165,25 +165,21 @@ class Decoder:
         return F.rms_norm(vectors, weight.shape, weight, self.shape.eps)
 
 
-def rotation(config: Mapping[str, Any], shape: Shape, like: Tensor) -> tuple[Tensor, Tensor]:
+def rotation(config: Any, shape: Shape, like: Tensor) -> tuple[Tensor, Tensor]:
     """Tables (context, head) of the rotary embedding; the sine carries the sign of the first half.
 
     Scaled variants ("llama3", "linear", "yarn") are transformers' own; those whose angles depend on
     the length of the sequence are refused, as a cached key could not keep its angle.
     """
-    settings = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    kind = settings.get("rope_type", settings.get("type", "default"))
-    scale = 1.0
+    settings = config.rope_parameters
+    kind, scale = settings["rope_type"], 1.0
     if kind == "default":
-        theta = settings.get("rope_theta") or config.get("rope_theta") or 10000.0
         even = torch.arange(0, shape.head, 2, dtype=torch.float32)
-        frequencies = 1.0 / (theta ** (even / shape.head))
+        frequencies = 1.0 / (settings["rope_theta"] ** (even / shape.head))
     elif kind in ("linear", "llama3", "yarn"):
         from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
-        from transformers.models.llama.configuration_llama import LlamaConfig
 
-        kept = {name: value for name, value in config.items() if name != "model_type"}
-        frequencies, scale = ROPE_INIT_FUNCTIONS[kind](LlamaConfig(**kept), torch.device("cpu"))
+        frequencies, scale = ROPE_INIT_FUNCTIONS[kind](config, torch.device("cpu"))
     else:
         raise InvalidInput(
             f"rope_type={kind!r}: the rotary embedding must not depend on the length"

@@ -1,0 +1,109 @@
+"""Drawing a batch with a raster model: read the prompts, decode, show what is done so far."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from diptych.events import Preview, Progress
+from diptych.image import Image
+
+from .cache import KVCache, KVStore, Tokens
+from .decode import Begun, Canvas, eager_step, sequential
+from .family import Event, Job
+from .grammar import Grammar
+from .llama import Decoder
+from .sampling import Noise, Sampler
+
+__all__ = ["Raster", "sampler_of"]
+
+Paint = Callable[[Tensor], Image]
+"""From the codes (k,) of whole rows, the first ones of a picture, to the picture."""
+
+
+def sampler_of(payload: Mapping[str, Any]) -> Sampler:
+    """The sampler that a payload asks for; see `knobs.sampling`."""
+    names = ("guidance", "temperature", "top_k", "top_p")
+    return Sampler(**{name: payload[name] for name in names})
+
+
+@dataclass(frozen=True, slots=True)
+class Raster:
+    """A decoder, the vectors (V, width) of its words, and how it sees picture tokens.
+
+    `store` remembers what conversations have read; it may be one that keeps nothing.
+    """
+
+    decoder: Decoder
+    words: Tensor
+    canvas: Canvas
+    store: KVStore
+
+    def codes(
+        self,
+        prompts: Sequence[Tokens],
+        grammar: Grammar,
+        sampler: Sampler,
+        job: Job,
+        paint: Paint,
+    ) -> Generator[Event, None, tuple[Tensor, KVCache]]:
+        """Decode a batch: `prompts` are the ids of each branch of guidance, up to the first code.
+
+        Returns codes (n, rows * columns) and the cache, whose rows are all pictures of the first
+        branch, then all of the second. The last code of a picture has not been read.
+        """
+        n = len(job.seeds)
+        longest = max(map(len, prompts)) + grammar.body
+        cache = self.decoder.new_cache(n * len(prompts), longest)
+        begun = self._read(prompts, n, cache)
+        yield None
+        step = eager_step(self.decoder, self.canvas, cache, sampler)
+        noise = Noise(job.seeds, self.canvas.size, begun.logits)
+        loop = sequential(step, begun, grammar, sampler, noise, n)
+        shown = _previews(job.previews, grammar)
+        while True:
+            try:
+                codes = next(loop)
+            except StopIteration as end:
+                return end.value, cache
+            done = codes.shape[1]
+            yield Progress(done, grammar.codes, "tokens") if job.watched else None
+            if done in shown:
+                for picture in range(n):
+                    yield Preview(paint(codes[picture]), shown.index(done), picture)
+
+    def _read(self, prompts: Sequence[Tokens], n: int, cache: KVCache) -> Begun:
+        """Read the prompts, from where the store knows them on, into rows of the cache."""
+        logits, columns = [], []
+        device = self.words.device
+        for branch, ids in enumerate(prompts):
+            own = self.decoder.new_cache(1, len(ids))
+            known = self.store.find(ids[:-1])
+            start = 0 if known is None else known.shape[2]
+            if known is not None:
+                own.put(slice(0, 1), known)
+            fed = torch.from_numpy(ids[start:].astype(np.int64)).to(device)[None]
+            at = torch.arange(start, len(ids), device=device)[None]
+            hidden = self.decoder(F.embedding(fed, self.words), at, own, len(ids))
+            cache.put(slice(branch * n, (branch + 1) * n), own.row(0, len(ids)))
+            logits.append(self.canvas.logits(hidden[:, -1:]).expand(n, -1, -1))
+            columns += [len(ids)] * n
+        longest = max(map(len, prompts))
+        return Begun(torch.tensor(columns, device=device), longest, torch.cat(logits))
+
+    def bytes(self, tokens: int, sampler: Sampler) -> int:
+        """What the keys and values of one picture take with `tokens` tokens in each branch."""
+        kept = tokens * self.decoder.shape.token_numbers * self.words.element_size()
+        return kept * sampler.branches
+
+
+def _previews(count: int, grammar: Grammar) -> list[int]:
+    """After how many codes an unfinished picture is shown: `count` times, at the ends of rows."""
+    rows = {max(1, round(grammar.rows * (k + 1) / (count + 1))) for k in range(count)}
+    return sorted(row * grammar.columns for row in rows if row < grammar.rows)
