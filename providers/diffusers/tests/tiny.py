@@ -192,8 +192,8 @@ def sd3() -> tuple[str, Parts]:
     transformer = SD3Transformer2DModel(
         sample_size=8,
         patch_size=2,
-        in_channels=4,
-        out_channels=4,
+        in_channels=16,
+        out_channels=16,
         num_layers=2,
         attention_head_dim=8,
         num_attention_heads=4,
@@ -213,7 +213,7 @@ def sd3() -> tuple[str, Parts]:
         "tokenizer_2": tokenizer(77),
         "tokenizer_3": tokenizer(256, kind="t5"),
         "transformer": transformer,
-        "vae": vae(),
+        "vae": vae(16),
     }
 
 
@@ -233,7 +233,7 @@ def qwen(pipeline: str = "QwenImagePipeline") -> tuple[str, Parts]:
             axes_dims_rope=(4, 6, 6),
         ),
         "vae": AutoencoderKLQwenImage(
-            base_dim=8,
+            base_dim=2,
             z_dim=4,
             dim_mult=[1, 1, 1, 1],
             num_res_blocks=1,

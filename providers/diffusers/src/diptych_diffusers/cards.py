@@ -178,8 +178,8 @@ def _options(model: Described) -> dict[str, Option]:
         "steps": Option(low=1, high=1000, default=defaults.get("steps")),
         "format": Option(choices=("png",)),
         "previews": Option(low=0, high=100, note="unfinished pictures; they cost a decoding each")
-        if kind.callback
-        else refused("its pipeline tells nothing before it is done"),
+        if kind.previews
+        else refused("its unfinished latents cannot be shown"),
         "quality": refused("a checkpoint has no quality levels; use steps=, or another checkpoint"),
         "background": refused("it draws no transparency"),
         "extra": Option(note=f"{', '.join(_extra(kind))}, under diffusers' names"),
@@ -188,9 +188,9 @@ def _options(model: Described) -> dict[str, Option]:
         else refused("it is distilled to run without guidance, and would ignore the number"),
         "negative_prompt": _negative(kind),
     }
-    if {"img2img", "inpaint"} & set(kind.tasks) or kind.native:
+    if EditMode.IMG2IMG in _edits(kind) or EditMode.INPAINT in _edits(kind):
         options["change"] = Option(low=0, high=1, note="the part of the noise that is added")
-    if "inpaint" in kind.tasks:
+    if EditMode.INPAINT in _edits(kind):
         options["mask"] = Option(note="white is painted; the rest is put back")
         options["expand"] = Option(note="the border is inpainted")
     if kind.lora:
@@ -269,6 +269,8 @@ def task_of(kind: Family, mode: str, has_controls: bool) -> Task:
             f"{kind.title} draws after a control image; give controls=[Control(kind, image)]",
             option="controls",
         )
+    if (why := kind.cannot.get(name)) is not None:
+        raise UnsupportedOption(f"{kind.title} cannot do {name}: {why}", option="mode")
     able = ", ".join(kind.tasks)
     raise UnsupportedOption(f"{kind.title} cannot do {name}; it has {able}", option="mode")
 

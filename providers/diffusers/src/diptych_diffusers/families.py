@@ -28,6 +28,7 @@ __all__ = [
     "family_at",
     "family_of",
     "known",
+    "takes",
 ]
 
 Task = Literal[
@@ -52,7 +53,8 @@ class Facts:
     `pipeline` is the `_class_name` of its index. `inputs` is what the denoiser reads: the latents
     alone, a picture of the same size beside them, or that and a mask. `true_cfg`: its side-car sets a true guidance.
     `side` is the side in pixels of the square it was configured for, `max_side` the longest that
-    its position table holds; None where nothing says so. `components` are the parts that are there.
+    its position table holds; None where nothing says so. `components` are the parts that are there,
+    `settings` what the index says beside them.
     """
 
     pipeline: str
@@ -65,6 +67,7 @@ class Facts:
     side: int | None = None
     max_side: int | None = None
     components: frozenset[str] = frozenset()
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +85,7 @@ class Family:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     multiple: int = 16
     side: int = 1024
-    steps_run: Literal["ceil", "floor"] = "ceil"
+    steps_run: Literal["ceil", "floor", "all"] = "ceil"
     text: Mapping[str, int] = field(default_factory=dict)
     references: int = 0
     native_references: bool = False
@@ -91,8 +94,10 @@ class Family:
     lora: bool = True
     ip_adapter: bool = False
     callback: bool = True
+    previews: bool = True
     passes: tuple[str, ...] = ()
     always: Mapping[str, Any] = field(default_factory=dict)
+    cannot: Mapping[str, str] = field(default_factory=dict)
     refuse: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -151,6 +156,19 @@ def _resolved(name: str) -> dict[str, Any]:
     inherited = _resolved(row["like"])
     inherited.pop("when", None)
     return inherited | row
+
+
+@cache
+def _calls() -> dict[str, dict[str, list[str]]]:
+    found: dict[str, dict[str, list[str]]] = json.loads(
+        (files(__package__) / "calls.json").read_text("utf-8")
+    )
+    return found
+
+
+def takes(pipeline: str) -> frozenset[str]:
+    """The arguments of a stock pipeline's call, as diffusers 0.42.1 has them; empty if not listed."""
+    return frozenset(_calls().get(pipeline, {}).get("call", ()))
 
 
 @cache
@@ -227,6 +245,11 @@ def facts(folder: Path) -> Facts:
         side=own.size or side,
         max_side=longest,
         components=present,
+        settings={
+            part: value
+            for part, value in index.items()
+            if not part.startswith("_") and isinstance(value, bool | int | float | str)
+        },
     )
 
 

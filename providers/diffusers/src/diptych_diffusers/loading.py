@@ -20,38 +20,20 @@ from diptych.errors import ConfigurationError, InvalidInput
 from diptych.local.checkpoints import Checkpoint
 
 from .cards import describe
+from .classes import CLASSES
 from .engine import Engine
 from .flux import Flux
+from .model import Model
+from .stock import Stock
 
 __all__ = ["component", "index", "load"]
 
-_CLASSES = {
-    "FluxTransformer2DModel": "diffusers.models.transformers.transformer_flux",
-    "SD3Transformer2DModel": "diffusers.models.transformers.transformer_sd3",
-    "QwenImageTransformer2DModel": "diffusers.models.transformers.transformer_qwenimage",
-    "ZImageTransformer2DModel": "diffusers.models.transformers.transformer_z_image",
-    "AutoencoderKL": "diffusers.models.autoencoders.autoencoder_kl",
-    "AutoencoderTiny": "diffusers.models.autoencoders.autoencoder_tiny",
-    "AutoencoderKLQwenImage": "diffusers.models.autoencoders.autoencoder_kl_qwenimage",
-    "FlowMatchEulerDiscreteScheduler": "diffusers.schedulers.scheduling_flow_match_euler_discrete",
-    "CLIPTextModel": "transformers",
-    "CLIPTextModelWithProjection": "transformers",
-    "T5EncoderModel": "transformers",
-    "Qwen2_5_VLForConditionalGeneration": "transformers",
-    "Qwen3Model": "transformers",
-    "Qwen3ForCausalLM": "transformers",
-    "CLIPTokenizer": "transformers",
-    "CLIPTokenizerFast": "transformers",
-    "T5Tokenizer": "transformers",
-    "T5TokenizerFast": "transformers",
-    "Qwen2Tokenizer": "transformers",
-    "Qwen2TokenizerFast": "transformers",
-    "PreTrainedTokenizerFast": "transformers",
-    "TokenizersBackend": "transformers",
-}
 _VOCABULARY_SLACK = 4096
 """A vocabulary is padded to a round size in the weights, by no more than this."""
 
+
+_LIGHT = ("Tokenizer", "Scheduler", "Processor", "Extractor")
+"""Parts of class names of components without weights."""
 
 _NATIVE = {"flux": Flux}
 _TEXT = (
@@ -61,21 +43,24 @@ _TEXT = (
 )
 
 
-def load(checkpoint: Checkpoint, device: str, dtype: torch.dtype, limit: int | None) -> Engine:
-    """The engine for a checkpoint that is on this machine, its weights on `device`."""
+def load(checkpoint: Checkpoint, device: str, dtype: torch.dtype, limit: int | None) -> Model:
+    """The model of a checkpoint that is on this machine, its weights on `device`."""
     folder = checkpoint.folder
     assert folder is not None
     described = describe(checkpoint)
     assert described.facts is not None
     parts = {name: component(folder, name, dtype) for name in sorted(described.facts.components)}
     for tokenizer, encoder in _TEXT:
-        if parts.get(encoder) is not None:
+        if parts.get(encoder) is not None and parts.get(tokenizer) is not None:
             check_tokenizer(parts[tokenizer], parts[encoder], f"{folder / tokenizer}")
     for part in parts.values():
         if isinstance(part, torch.nn.Module):
             part.to(device)
-    model = _NATIVE[described.family.native](parts, torch.device(device), dtype)
-    return Engine(model, described, limit=limit or (1 if device == "cpu" else 8))
+    engine = None
+    if (native := _NATIVE.get(described.family.native)) is not None:
+        own = native(parts, torch.device(device), dtype)
+        engine = Engine(own, described, limit=limit or (1 if device == "cpu" else 8))
+    return Model(described, engine, Stock(parts, described, device))
 
 
 def index(folder: Path) -> dict[str, Any]:
@@ -102,8 +87,8 @@ def component(folder: Path, name: str, dtype: torch.dtype) -> Any:
     if entry is None or entry[1] is None:
         return None
     kind = entry[1]
-    module = _CLASSES.get(kind)
-    if module is None:
+    module, _, other = CLASSES.get(kind, "").partition(":")
+    if not module:
         raise ConfigurationError(
             f"{folder}: {name} is a {kind}, which is not among the classes that are loaded"
         )
@@ -111,10 +96,8 @@ def component(folder: Path, name: str, dtype: torch.dtype) -> Any:
     if not part.is_dir():
         raise ConfigurationError(f"{folder} lacks {name}/: the checkpoint is incomplete")
     with _quiet():
-        loader = getattr(importlib.import_module(module), kind)
-        if "Tokenizer" in kind:
-            return loader.from_pretrained(part, local_files_only=True)
-        if "Scheduler" in kind:
+        loader = getattr(importlib.import_module(module), other or kind)
+        if any(word in kind for word in _LIGHT):
             return loader.from_pretrained(part, local_files_only=True)
         if not any(part.glob("*.safetensors")):
             raise ConfigurationError(
@@ -128,7 +111,8 @@ def component(folder: Path, name: str, dtype: torch.dtype) -> Any:
 
 def check_tokenizer(tokenizer: Any, encoder: Any, where: str) -> None:
     """Refuse a tokenizer that does not belong to its encoder; one without files loads as an empty one."""
-    size = encoder.config.vocab_size
+    size = encoder.config.get_text_config().vocab_size
+    tokenizer = getattr(tokenizer, "tokenizer", tokenizer)
     if not size - _VOCABULARY_SLACK <= len(tokenizer) <= size:
         raise ConfigurationError(
             f"{where}: the tokenizer knows {len(tokenizer)} tokens and the text encoder {size}; "

@@ -24,7 +24,7 @@ from .job import Job
 from .planning import plan_of
 
 if TYPE_CHECKING:
-    from .engine import Engine
+    from .model import Model
 
 __all__ = ["DiffusersProvider"]
 
@@ -97,11 +97,11 @@ class DiffusersProvider(Provider):
     def _checkpoint(self, ref: str) -> Checkpoint:
         return checkpoints.find(self.name, ref.partition("/")[2])
 
-    async def _engine(self, checkpoint: Checkpoint) -> tuple[str, Engine]:
+    async def _engine(self, checkpoint: Checkpoint) -> tuple[str, Model]:
         """The device's name and the loaded model, which others of this process may use too."""
         return await asyncio.to_thread(self._loaded, checkpoint)
 
-    def _loaded(self, checkpoint: Checkpoint) -> tuple[str, Engine]:
+    def _loaded(self, checkpoint: Checkpoint) -> tuple[str, Model]:
         from .loading import load
 
         folder = checkpoint.folder or checkpoints.fetch(checkpoint)
@@ -119,7 +119,7 @@ class DiffusersProvider(Provider):
 
 
 _LOADING = threading.Lock()
-_ENGINES: dict[Key, Engine] = {}
+_ENGINES: dict[Key, Model] = {}
 _USERS: dict[Key, int] = {}
 
 

@@ -1,0 +1,348 @@
+"""Families without a loop of our own, and tasks that it does not do: the stock pipelines.
+
+What a caller means is turned into the arguments of a stock call here, so that nothing is stretched,
+ignored or misread: pictures are RGB and on the model's grid, masks are planes in which white is
+painted, every size is given, and every picture is drawn by a call of its own with its own generator,
+so that it equals the one that its seed gives alone.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable, Generator, Mapping
+from decimal import Decimal
+from typing import Any
+
+import torch
+from PIL import Image as pillow
+from torch import Tensor
+
+from diptych.cost import Cost
+from diptych.errors import ContentBlocked, Unavailable, UnsupportedOption
+from diptych.events import Preview, Progress
+from diptych.image import Image
+from diptych.notices import Notice
+from diptych.provider import Outcome
+
+from .cards import Described, task_of
+from .families import Task, takes
+from .geometry import Canvas, canvas
+from .job import Job
+from .logs import listening
+from .placing import blank, crop, place, place_mask
+from .previews import preview
+from .recipe import Recipe
+from .stepwise import stepwise
+from .strength import strength_of
+
+__all__ = ["Stock"]
+
+Steps = Generator[Progress | Preview | Outcome | None, None, None]
+
+PREVIEWS = 3
+"""Previews of a picture when somebody watches and did not say how many."""
+
+
+class Stock:
+    """One loaded checkpoint, run by diffusers' own pipelines on the thread of its device.
+
+    `parts` are its components; pipelines of several classes share them.
+    """
+
+    def __init__(self, parts: Mapping[str, Any], described: Described, device: str) -> None:
+        self.parts = dict(parts)
+        self.described = described
+        self.device = device
+
+    def run(self, job: Job, *, streaming: bool) -> Steps:
+        """Draw the pictures of `job`. The last event is the `Outcome`."""
+        work = _Work(self, job)
+        yield None
+        images: list[Image] = []
+        for number, seed in enumerate(job.seeds):
+            if work.is_kept:
+                images.append(work.kept().with_(seed=seed))
+                continue
+            picture = yield from work.draw(seed, number, streaming)
+            images.append(picture.with_(seed=seed))
+            yield None
+        yield Outcome(
+            images=tuple(images),
+            cost=Cost(Decimal(0), source="computed"),
+            notices=tuple(dict.fromkeys(work.notices)),
+            raw=work.facts(),
+        )
+
+    def pipeline(self, name: str, extra: Mapping[str, Any]) -> Any:
+        """A pipeline of class `name` over the loaded parts, with a scheduler of its own.
+
+        The class is one that our table names, or one that diffusers itself exports.
+        """
+        import diffusers
+
+        kind = getattr(diffusers, name)
+        wanted = inspect.signature(kind.__init__).parameters
+        given = {each: self.parts[each] for each in wanted if each in self.parts}
+        given |= {
+            each: value
+            for each, value in self.described.facts.settings.items()  # type: ignore[union-attr]
+            if each in wanted and each not in given
+        }
+        given |= {
+            each: None
+            for each, value in wanted.items()
+            if each not in ("self", *given) and (value.default is value.empty or each in _OPTIONAL)
+        }
+        if "requires_safety_checker" in wanted and given.get("safety_checker") is None:
+            given["requires_safety_checker"] = False
+        given["scheduler"] = copy.deepcopy(self.parts["scheduler"])
+        made = kind(**given | dict(extra))
+        made.set_progress_bar_config(disable=True)
+        return made
+
+
+_OPTIONAL = ("safety_checker", "feature_extractor", "image_encoder", "guider", "ocr_guider")
+
+
+class _Work:
+    """One job: what its pictures share."""
+
+    def __init__(self, stock: Stock, job: Job) -> None:
+        self.stock, self.job = stock, job
+        self.model = stock.described
+        self.family = self.model.family
+        self.recipe = Recipe.of(self.model, job.extra)
+        self.notices: list[Notice] = []
+        self.task: Task = task_of(self.family, job.task, bool(job.controls))
+        self.name = self.family.tasks[self.task] or self._exported()
+        self.takes = takes(self.name) or _arguments_of(self.name)
+        self.steps = job.steps or self.model.defaults.get("steps")
+        self.canvas = self._canvas()
+        self.parts: dict[str, Any] = {}
+        self.arguments = self._arguments()
+        self._count_words()
+
+    def _exported(self) -> str:
+        """The class that the checkpoint names, when diffusers itself has it."""
+        import diffusers
+
+        facts = self.model.facts
+        assert facts is not None
+        if facts.pipeline not in diffusers._import_structure.get("pipelines", ()):
+            raise UnsupportedOption(
+                f"{self.model.card.ref} is a {facts.pipeline}, which this diffusers does not have",
+                option="model",
+            )
+        return facts.pipeline
+
+    # From what was asked for to arguments
+
+    def _canvas(self) -> Canvas:
+        size = self.job.size or (self.job.image.size if self.job.image is not None else None)
+        return canvas(size or (self.model.side, self.model.side), self.recipe)
+
+    def _arguments(self) -> dict[str, Any]:
+        """The arguments of the stock call, but for the generator and the callback."""
+        job, takes = self.job, self.takes
+        width, height = self.canvas.drawn
+        sizes = {"height": height, "width": width, "max_area": width * height}
+        values: dict[str, Any] = {"prompt": job.prompt}
+        values |= {name: value for name, value in sizes.items() if name in takes}
+        values |= {name: value for name, value in self.family.always.items() if name in takes}
+        values |= {name: value for name, value in job.extra.items() if self._taken(name)}
+        if self.steps is not None:
+            values["num_inference_steps"] = self.steps
+        values |= self._guidance() | self._pictures()
+        if "intermediate_timesteps" in takes and values["num_inference_steps"] != 2:
+            values["intermediate_timesteps"] = None  # one is between two steps and no others
+        return values
+
+    def _taken(self, name: str) -> bool:
+        if name in self.takes:
+            return True
+        raise UnsupportedOption(
+            f"extra={{{name!r}: ...}}: {self.name}, which does {self.task}, has no such argument",
+            option="extra",
+        )
+
+    def _count_words(self) -> None:
+        """Tell what of a prompt the model does not read; no tokenizer that reads more may save it."""
+        limits = {
+            name: self.recipe.length if limit > 77 else limit
+            for name, limit in self.family.text.items()
+            if self.stock.parts.get(name) is not None
+        }
+        if not limits:
+            return
+        name, limit = max(limits.items(), key=lambda each: each[1])
+        tokenizer = self.stock.parts[name]
+        tokenizer = getattr(tokenizer, "tokenizer", tokenizer)
+        room = limit - tokenizer.num_special_tokens_to_add()
+        for option in ("prompt", "negative_prompt"):
+            words = getattr(self.job, option) or ""
+            tokens = tokenizer(words, add_special_tokens=False, verbose=False)["input_ids"]
+            if len(tokens) > room:
+                cut = tokenizer.decode(tokens[room:]).strip()
+                told = f"the model reads {limit} tokens of a prompt; {cut!r} was cut off"
+                self.notices.append(Notice("mismatch", told, option))
+
+    def _guidance(self) -> dict[str, Any]:
+        """Guidance and negative prompt, so that both act or one is refused."""
+        job, kind = self.job, self.family.guidance
+        argument = self.family.guidance_argument()
+        number = self.model.defaults.get("guidance") if job.guidance is None else job.guidance
+        values: dict[str, Any] = {}
+        if argument in self.takes and number is not None:
+            values[argument] = number
+        elif job.guidance is not None:
+            raise UnsupportedOption(
+                f"{self.name}, which does {self.task}, takes no guidance", option="guidance"
+            )
+        words = job.negative_prompt
+        if words is None:
+            if kind == "true_cfg" and "negative_prompt" in self.takes:
+                # Without one, true guidance is skipped; an empty one means no words to avoid.
+                values["negative_prompt"] = self.recipe.negative or " "
+            return values
+        scale = number
+        if kind == "embedded":
+            scale = self.recipe.true_cfg
+            values["true_cfg_scale"] = scale
+        if "negative_prompt" not in self.takes or not values.keys() <= self.takes:
+            raise UnsupportedOption(
+                f"{self.name}, which does {self.task}, takes no negative prompt",
+                option="negative_prompt",
+            )
+        if scale is not None and scale <= self._least_guidance():
+            raise UnsupportedOption(
+                f"a negative prompt acts only with guidance above {self._least_guidance()}, and it is "
+                f"{scale:g}; give guidance=",
+                option="negative_prompt",
+            )
+        return values | {"negative_prompt": words}
+
+    def _least_guidance(self) -> int:
+        return 0 if self.family.name.startswith("z-image") else 1
+
+    def _pictures(self) -> dict[str, Any]:
+        """The picture, the mask, the references, and how far to depart from the picture."""
+        job, task = self.job, self.task
+        values: dict[str, Any] = {}
+        references = [blank(each["image"]) for each in job.references]
+        if task in ("img2img", "inpaint", "control_img2img", "control_inpaint"):
+            assert job.image is not None
+            values["image"] = place(job.image, self.canvas)
+            values |= self._depth()
+            if task.endswith("inpaint"):
+                assert job.mask is not None
+                values["mask_image"] = place_mask(job.mask, self.canvas)
+        elif task == "instruct":
+            assert job.image is not None
+            own = canvas(job.image.size, self.recipe)
+            picture = place(job.image, own)
+            values["image"] = [picture, *references] if self.family.native_references else picture
+        elif references and self.family.native_references:
+            values["image"] = references
+        return values
+
+    def _depth(self) -> dict[str, Any]:
+        if "strength" not in self.takes:
+            return {}
+        change = 1.0 if self.job.change is None else self.job.change
+        assert self.steps is not None
+        steps, strength = strength_of(
+            self.family.steps_run,
+            change,
+            self.steps,
+            self.stock.parts["scheduler"],
+            self.canvas.drawn,
+        )
+        return {"num_inference_steps": steps, "strength": strength}
+
+    # A picture that is kept, and one that is drawn
+
+    @property
+    def is_kept(self) -> bool:
+        """Nothing is to change, so nothing is run."""
+        return self.job.change == 0 and "strength" in self.takes
+
+    def kept(self) -> Image:
+        assert self.job.image is not None
+        return crop(place(self.job.image, self.canvas), self.canvas)
+
+    def draw(
+        self, seed: int, number: int, streaming: bool
+    ) -> Generator[Progress | Preview | None, None, Image]:
+        """One picture, a step at a time."""
+        with listening().around():
+            pipe = self.stock.pipeline(self.name, self.parts)
+        shown = self.job.previews if self.job.previews is not None else PREVIEWS * streaming
+        generator = torch.Generator().manual_seed(seed)
+        many = len(self.job.seeds)
+
+        def call(report: Callable[[tuple[int, int, Tensor | None]], None]) -> Any:
+            def after(pipe: Any, step: int, _: Any, values: dict[str, Any]) -> dict[str, Any]:
+                report((step + 1, int(pipe.num_timesteps), values.get("latents")))
+                return values
+
+            more = {"callback_on_step_end": after} if "callback_on_step_end" in self.takes else {}
+            return pipe(**self.arguments, generator=[generator], output_type="pt", **more)
+
+        logs = listening()
+        steps = stepwise(call, logs.around)
+        seen = 0
+        previous: Tensor | None = None
+        while True:
+            try:
+                step, total, latents = next(steps)
+            except StopIteration as end:
+                return self._finished(end.value, logs.said)
+            yield Progress(number * total + step, many * total)
+            if latents is not None and step in _when(total, shown):
+                image = preview(pipe, latents, previous, self.canvas)
+                if image is not None:
+                    yield Preview(image, seen, number)
+                    seen += 1
+            previous = latents
+
+    def _finished(self, output: Any, said: list[str]) -> Image:
+        self.notices += [Notice("unverified", f"diffusers: {each}") for each in said]
+        if any(getattr(output, "nsfw_content_detected", None) or ()):
+            raise ContentBlocked(
+                "the checkpoint's safety checker found the picture unsafe",
+                stage="output",
+                provider="diffusers",
+            )
+        picture = output.images[0]
+        if not torch.isfinite(picture).all():
+            raise Unavailable(
+                f"{self.model.card.ref} computed numbers that are not finite; use dtype='bfloat16' or "
+                "'float32'",
+                provider="diffusers",
+            )
+        levels = (picture.float().clamp(0, 1) * 255).round().byte()
+        array = levels.permute(1, 2, 0).contiguous().cpu().numpy()
+        return crop(pillow.fromarray(array), self.canvas)
+
+    def facts(self) -> dict[str, Any]:
+        """What was run, for `Result.raw`."""
+        return {
+            "pipeline": self.name,
+            "steps": self.steps,
+            "drawn_at": list(self.canvas.drawn),
+            "strength": self.arguments.get("strength"),
+        }
+
+
+def _arguments_of(name: str) -> frozenset[str]:
+    """The arguments of a pipeline that our table does not list."""
+    import diffusers
+
+    return frozenset(inspect.signature(getattr(diffusers, name).__call__).parameters)
+
+
+def _when(steps: int, count: int) -> list[int]:
+    """After which steps previews are made: evenly, never after the last one."""
+    count = min(count, steps - 1)
+    return [steps * each // (count + 1) for each in range(1, count + 1)]
