@@ -1,24 +1,30 @@
-"""The code in the documentation runs, page by page, from top to bottom."""
+"""The code in the documentation runs, page by page, from top to bottom, and prints what the page says."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
 from pathlib import Path
 
 import pytest
 
 DOCS = Path(__file__).parent.parent / "docs"
-PAGES = ("quickstart.md", "editing.md", "errors-and-retries.md")
-BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+PAGES = ("quickstart.md", "editing.md", "errors-and-retries.md", "four-models.md")
+BLOCK = re.compile(r"^```python\n(.*?)^```(?:\s+^```text\n(.*?)^```)?", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_the_examples_of_a_page_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    code = "\n".join(BLOCK.findall((DOCS / page).read_text()))
-    assert code
-    exec(compile(code, page, "exec"), {})
+    blocks = BLOCK.findall((DOCS / page).read_text())
+    assert blocks
+    names: dict[str, object] = {}
+    for code, said in blocks:
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            exec(compile(code, page, "exec"), names)
+        assert not said or printed.getvalue().strip() == said.strip()
 
 
 @pytest.mark.parametrize(
