@@ -10,7 +10,12 @@ The whole run, in order (see the README for the seconds used):
     python -m training ar           the autoregressive model; again to go on
     python -m training evaluate     500 held-back prompts and edits of them, for both models
     python -m training export       the two folders that ship, with their cards
-    python -m training card         the cards alone, after a change of the grammar
+
+On the folders that ship:
+
+    python -m training unpack       the other way: their weights as files to go on from
+    python -m training card         their cards anew, after a change of the grammar
+    python -m training phrasings    draw what people might type, and have the judge look at it
 """
 
 from __future__ import annotations
@@ -21,37 +26,33 @@ from pathlib import Path
 
 from training.run import Run
 
-COMMANDS = ("prepare", "autoencoder", "tokenizer", "classifier", "flow", "ar", "evaluate", "export", "card")
+TRAINED = ("autoencoder", "tokenizer", "classifier", "flow", "ar")
+COMMANDS = ("prepare", *TRAINED, "evaluate", "export", "unpack", "card", "phrasings")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=COMMANDS)
-    parser.add_argument("--inputs", type=Path, default=Path("build"), help="folder with what earlier commands made")
-    parser.add_argument("--outputs", type=Path, default=Path("build"), help="folder to write to")
-    parser.add_argument("--seconds", type=float, default=300.0, help="length of this run")
-    parser.add_argument("--steps", type=int, help="length of this run in steps instead")
-    parser.add_argument("--every", type=float, default=1e9, help="seconds between saved weights and sample sheets")
-    parser.add_argument("--decay", type=float, default=0.0, help="last share of this run in which the learning rate falls to zero")
-    parser.add_argument("--batch", type=int, help="pictures per step")
-    parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--workers", type=int, default=4, help="processes that write captions")
-    parser.add_argument("--state", type=Path, help="folder for the full training state, to go on from on the same machine")
-    parser.add_argument("--no-compile", dest="compile", action="store_false", help="do not use torch.compile")
+    parser = argparse.ArgumentParser(
+        prog="python -m training",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("command", choices=COMMANDS)
+    add("--inputs", type=Path, default=Path("build"), help="what earlier commands made")
+    add("--outputs", type=Path, default=Path("build"), help="folder to write to")
+    add("--seconds", type=float, default=300.0, help="length of this run")
+    add("--steps", type=int, help="length of this run in steps instead")
+    add("--every", type=float, default=1e9, help="seconds between saved weights and sample sheets")
+    add("--decay", type=float, default=0.0, help="last share in which the learning rate falls to 0")
+    add("--batch", type=int, help="pictures per step")
+    add("--seed", type=int, default=7)
+    add("--workers", type=int, default=4, help="processes that write captions")
+    add("--state", type=Path, help="folder for the full state, to go on from on the same machine")
+    add("--no-compile", dest="compile", action="store_false", help="do not use torch.compile")
     options = parser.parse_args()
-    if options.command == "prepare":
-        from training import glyphs, words
-
-        glyphs.save(options.outputs / "sprites.npz")
-        words.train(options.outputs / "words.json")
-        return
-    if options.command == "card":
-        from training import card
-
-        card.main()
-        return
     module = importlib.import_module(f"training.{options.command}")
-    getattr(module, "train" if hasattr(module, "train") else "main")(Run.of(options))
+    command = module.train if options.command in TRAINED else module.main
+    command(Run.of(options))
 
 
 if __name__ == "__main__":

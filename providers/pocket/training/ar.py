@@ -18,7 +18,11 @@ from training.tokenizer import Codes
 from training.words import CODES, GRID, PAD, Words
 
 GUIDANCE, TEMPERATURE, TOP_K = 3.0, 0.9, 256
-EDITS = ("now make it a raccoon", "make it at night", "Then make a variant where it's a watercolor.")
+EDITS = (
+    "now make it a raccoon",
+    "make it at night",
+    "Then make a variant where it's a watercolor.",
+)
 
 
 class NextCode(nn.Module):
@@ -40,9 +44,13 @@ class NextCode(nn.Module):
         ids = ids.scatter(1, (starts[:, :, None] + self.line_ends).view(n, -1), self.eol)
         hidden = self.text_model(input_ids=ids, use_cache=False).last_hidden_state
         hidden = hidden.gather(1, (places - 1)[:, :, None].expand(-1, -1, hidden.shape[2]))
-        logits = F.linear(hidden, self.text_model.embed_tokens.weight[self.visual : self.visual + CODES])
+        logits = F.linear(
+            hidden, self.text_model.embed_tokens.weight[self.visual : self.visual + CODES]
+        )
         return (
-            F.cross_entropy(logits.float().view(-1, CODES), codes.view(-1), reduction="none").view(starts.shape[0], starts.shape[1], -1).mean((0, 2))
+            F.cross_entropy(logits.float().view(-1, CODES), codes.view(-1), reduction="none")
+            .view(starts.shape[0], starts.shape[1], -1)
+            .mean((0, 2))
         )
 
 
@@ -51,14 +59,29 @@ def train(run: Run) -> None:
     model = models.emu3(words).to(run.device)
     model.model.vqmodel = None  # frozen, trained before; joined again on export
     loss_of = NextCode(model, words).to(run.device).train()
-    training = Training(loss_of.text_model, lr=2e-3, seconds=run.seconds, steps=run.steps, decay=run.decay, average=0.999)
+    training = Training(
+        loss_of.text_model,
+        lr=2e-3,
+        seconds=run.seconds,
+        steps=run.steps,
+        decay=run.decay,
+        average=0.999,
+    )
     done, size = run.restore("ar", loss_of.text_model, training), run.batch or 288
-    kinds = [run.feed(feed.single, size, offset=done), run.feed(feed.triple, size // 3, offset=done + 500)]
+    kinds = [
+        run.feed(feed.single, size, offset=done),
+        run.feed(feed.triple, size // 3, offset=done + 500),
+    ]
     compute, log, clock = run.faster(loss_of), Log("ar"), Clock(run.every)
     for pair in zip(*kinds, strict=False):
         for batch in pair:
             images = batch["starts"].shape[1]
-            codes = tokenizer.encode(canvas.draw(batch["scenes"])).view(images, -1, GRID * GRID).transpose(0, 1).contiguous()
+            codes = (
+                tokenizer.encode(canvas.draw(batch["scenes"]))
+                .view(images, -1, GRID * GRID)
+                .transpose(0, 1)
+                .contiguous()
+            )
             with run.autocast():
                 losses = compute(run.send(batch["ids"]), run.send(batch["starts"]), codes)
             training.step(losses.mean())
@@ -75,7 +98,9 @@ def train(run: Run) -> None:
     _save(run, model, tokenizer, training.step_count + done, size)
 
 
-def _save(run: Run, model: Emu3ForConditionalGeneration, tokenizer: Codes, steps: int, size: int) -> None:
+def _save(
+    run: Run, model: Emu3ForConditionalGeneration, tokenizer: Codes, steps: int, size: int
+) -> None:
     save(run.outputs, "ar", model.model.text_model)
     facts = {"steps": steps, "batch": size, "seed": run.seed}
     (run.outputs / "ar.json").write_text(json.dumps(facts))
@@ -136,15 +161,23 @@ class Chat:
         self._pictures = [codes.tolist() for codes in self.images]
         rows = [self._sequence(row, silent) for silent in (False, True) for row in range(n)]
         length = max(map(len, rows))
-        ids = torch.tensor([[PAD] * (length - len(row)) + row for row in rows], device=self.run.device)
-        mask = torch.tensor([[0] * (length - len(row)) + [1] * len(row) for row in rows], device=self.run.device)
+        ids = torch.tensor(
+            [[PAD] * (length - len(row)) + row for row in rows], device=self.run.device
+        )
+        mask = torch.tensor(
+            [[0] * (length - len(row)) + [1] * len(row) for row in rows], device=self.run.device
+        )
         cache, places = DynamicCache(), (mask.cumsum(1) - 1).clamp(min=0)
         eol = torch.full((2 * n, 1), self.words.control["eol"], device=self.run.device)
         drawn: list[torch.Tensor] = []
         for _ in range(GRID * GRID):
             with self.run.autocast():
                 hidden = self.model.model.text_model(
-                    input_ids=ids, attention_mask=mask, position_ids=places, past_key_values=cache, use_cache=True
+                    input_ids=ids,
+                    attention_mask=mask,
+                    position_ids=places,
+                    past_key_values=cache,
+                    use_cache=True,
                 ).last_hidden_state[:, -1]
                 head = self.model.lm_head.weight[self.words.visual : self.words.visual + CODES]
                 with_text, without = F.linear(hidden, head).float().log_softmax(-1).chunk(2)

@@ -34,14 +34,22 @@ def psnr(decoded: torch.Tensor, picture: torch.Tensor) -> torch.Tensor:
 def train(run: Run) -> None:
     canvas = run.canvas()
     model = models.autoencoder().to(run.device, memory_format=torch.channels_last).train()
-    training = Training(model, lr=1.2e-3, seconds=run.seconds, steps=run.steps, decay=0.4, average=0.995, muon=False)
+    training = Training(
+        model, lr=1.2e-3, seconds=run.seconds, steps=run.steps, decay=0.4, average=0.995, muon=False
+    )
     batches = run.feed(feed.pictures, run.batch or 192)
 
-    def loss_of(picture: torch.Tensor, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def loss_of(
+        picture: torch.Tensor, noise: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         latents = model.encoder(picture)
         decoded = model.decoder(latents + NOISE * noise)
         bound = F.relu(latents.float().abs() - 2).square().mean()
-        return picture_loss(decoded, picture) + 0.1 * bound + 1e-3 * latents.float().square().mean(), decoded, latents
+        return (
+            picture_loss(decoded, picture) + 0.1 * bound + 1e-3 * latents.float().square().mean(),
+            decoded,
+            latents,
+        )
 
     compute, log = run.faster(loss_of), Log("autoencoder")
     for batch in batches:
@@ -52,7 +60,14 @@ def train(run: Run) -> None:
         with run.autocast():
             loss, decoded, latents = compute(picture, noise)
         training.step(loss)
-        log(training.step_count, {"loss": loss, "psnr": psnr(decoded.detach(), picture), "spread": latents.detach().float().std()})
+        log(
+            training.step_count,
+            {
+                "loss": loss,
+                "psnr": psnr(decoded.detach(), picture),
+                "spread": latents.detach().float().std(),
+            },
+        )
     training.use_average()
     _measure(run, model, canvas.draw(next(iter(batches))["scenes"]), training.step_count)
     batches.close()
@@ -71,7 +86,9 @@ def _measure(run: Run, model: AutoencoderTiny, picture: torch.Tensor, steps: int
     print("autoencoder", facts, flush=True)
     (run.outputs / "autoencoder.json").write_text(json.dumps(facts))
     save(run.outputs, "autoencoder", model)
-    grid(torch.stack([picture[:12], decoded[:12]]).flatten(0, 1), 12).save(run.outputs / "autoencoder.png")
+    grid(torch.stack([picture[:12], decoded[:12]]).flatten(0, 1), 12).save(
+        run.outputs / "autoencoder.png"
+    )
 
 
 class Latents:
@@ -82,7 +99,11 @@ class Latents:
         load(run.inputs, "autoencoder", self.model)
         self.model.requires_grad_(False).to(memory_format=torch.channels_last)
         self.facts = json.loads((run.inputs / "autoencoder.json").read_text())
-        self.run, self.encoder, self.decoder = run, run.faster(self.model.encoder), self.model.decoder
+        self.run, self.encoder, self.decoder = (
+            run,
+            run.faster(self.model.encoder),
+            self.model.decoder,
+        )
 
     @torch.no_grad()
     def encode(self, picture: torch.Tensor) -> torch.Tensor:

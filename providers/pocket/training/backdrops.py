@@ -24,25 +24,36 @@ class _Brush:
         self.y, self.x = line[None, :, None], line[None, None, :]
 
     def uniform(self, low: float, high: float) -> torch.Tensor:
-        return low + (high - low) * torch.rand(self.n, 1, 1, device=self.device, generator=self.generator)
+        return low + (high - low) * torch.rand(
+            self.n, 1, 1, device=self.device, generator=self.generator
+        )
 
     def colour(self, *rgb: float, spread: float = 0.04) -> torch.Tensor:
-        jitter = spread * (torch.rand(self.n, 3, 1, 1, device=self.device, generator=self.generator) - 0.5)
+        jitter = spread * (
+            torch.rand(self.n, 3, 1, 1, device=self.device, generator=self.generator) - 0.5
+        )
         return torch.tensor(rgb, device=self.device)[None, :, None, None] + jitter
 
     def gradient(self, *stops: tuple[float, float, float]) -> torch.Tensor:
         """From top to bottom through evenly spaced colours."""
         at = self.y[:, None] * (len(stops) - 1)
         shares = [(1 - (at - i).abs()).clamp(0, 1) for i in range(len(stops))]
-        return sum(share * self.colour(*stop) for share, stop in zip(shares, stops, strict=True)).expand(-1, -1, SIZE, SIZE)
+        return sum(
+            share * self.colour(*stop) for share, stop in zip(shares, stops, strict=True)
+        ).expand(-1, -1, SIZE, SIZE)
 
     def noise(self, cells: int, channels: int = 1) -> torch.Tensor:
-        coarse = torch.rand(self.n, channels, cells, cells, device=self.device, generator=self.generator)
+        coarse = torch.rand(
+            self.n, channels, cells, cells, device=self.device, generator=self.generator
+        )
         return F.interpolate(coarse, size=(SIZE, SIZE), mode="bicubic")
 
     def dots(self, share: float, soft: bool) -> torch.Tensor:
         cells = SIZE // 2 if soft else SIZE
-        lit = (torch.rand(self.n, 1, cells, cells, device=self.device, generator=self.generator) < share).float()
+        lit = (
+            torch.rand(self.n, 1, cells, cells, device=self.device, generator=self.generator)
+            < share
+        ).float()
         if not soft:
             return lit
         return F.interpolate(lit, size=(SIZE, SIZE), mode="bilinear")
@@ -50,7 +61,9 @@ class _Brush:
     def hill(self, height: float, swing: float) -> torch.Tensor:
         """Mask of the ground below a wavy line."""
         wave = torch.sin(2 * math.pi * (self.x * self.uniform(0.5, 1.3) + self.uniform(0, 1)))
-        return (((self.y - height - swing * wave - self.uniform(-0.03, 0.03)) * 40).sigmoid())[:, None]
+        return (((self.y - height - swing * wave - self.uniform(-0.03, 0.03)) * 40).sigmoid())[
+            :, None
+        ]
 
     def disc(self, x: torch.Tensor, y: torch.Tensor, radius: float) -> torch.Tensor:
         distance = ((self.x - x) ** 2 + (self.y - y) ** 2).sqrt()
@@ -106,9 +119,20 @@ def _space(b: _Brush) -> torch.Tensor:
 
 def _sunset(b: _Brush) -> torch.Tensor:
     picture = b.gradient((0.36, 0.2, 0.5), (0.86, 0.36, 0.44), (1.0, 0.62, 0.3), (1.0, 0.8, 0.45))
-    picture = torch.lerp(picture, b.colour(1.0, 0.93, 0.6), b.disc(b.uniform(0.2, 0.8), b.uniform(0.5, 0.62), 0.14))
+    picture = torch.lerp(
+        picture, b.colour(1.0, 0.93, 0.6), b.disc(b.uniform(0.2, 0.8), b.uniform(0.5, 0.62), 0.14)
+    )
     glint = 0.12 * (torch.sin(b.y * 150 + 3 * torch.sin(b.x * 7 + b.uniform(0, 6)))[:, None] > 0.8)
-    return torch.lerp(picture, b.colour(0.3, 0.14, 0.3) + glint, (((b.y - 0.72) * 60).sigmoid())[:, None])
+    return torch.lerp(
+        picture, b.colour(0.3, 0.14, 0.3) + glint, (((b.y - 0.72) * 60).sigmoid())[:, None]
+    )
 
 
-_PAINTERS = {"meadow": _meadow, "beach": _beach, "night": _night, "snow": _snow, "space": _space, "sunset": _sunset}
+_PAINTERS = {
+    "meadow": _meadow,
+    "beach": _beach,
+    "night": _night,
+    "snow": _snow,
+    "space": _space,
+    "sunset": _sunset,
+}

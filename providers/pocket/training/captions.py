@@ -27,12 +27,58 @@ from training.world import (
     Scenes,
 )
 
-WEARING = ("wearing {}", "wearing {}", "with {} on", "in {}", "with {}", "that wears {}", "who is wearing {}", "dressed in {}", "sporting {}")
+WEARING = (
+    "wearing {}",
+    "wearing {}",
+    "with {} on",
+    "in {}",
+    "with {}",
+    "that wears {}",
+    "who is wearing {}",
+    "dressed in {}",
+    "sporting {}",
+)
 RELATION_WORDS = {
-    READING: ("reading {}", "reading {}", "reading {}", "reads {}", "with {}", "who is reading {}", "that reads {}", "studying {}"),
-    HOLDING: ("holding {}", "holding {}", "with {}", "carrying {}", "that holds {}", "who is holding {}", "who has {}", "and {}"),
-    NEXT_TO: ("next to {}", "next to {}", "beside {}", "by {}", "near {}", "and {}", "standing next to {}", "sitting beside {}", "with {} beside it"),
-    UNDER: ("under {}", "under {}", "beneath {}", "below {}", "underneath {}", "sitting under {}", "with {} above it"),
+    READING: (
+        "reading {}",
+        "reading {}",
+        "reading {}",
+        "reads {}",
+        "with {}",
+        "who is reading {}",
+        "that reads {}",
+        "studying {}",
+    ),
+    HOLDING: (
+        "holding {}",
+        "holding {}",
+        "with {}",
+        "carrying {}",
+        "that holds {}",
+        "who is holding {}",
+        "who has {}",
+        "and {}",
+    ),
+    NEXT_TO: (
+        "next to {}",
+        "next to {}",
+        "beside {}",
+        "by {}",
+        "near {}",
+        "and {}",
+        "standing next to {}",
+        "sitting beside {}",
+        "with {} beside it",
+    ),
+    UNDER: (
+        "under {}",
+        "under {}",
+        "beneath {}",
+        "below {}",
+        "underneath {}",
+        "sitting under {}",
+        "with {} above it",
+    ),
 }
 COLOUR_WORDS = {"gray": ("gray", "grey"), "purple": ("purple", "purple", "violet")}
 COLOUR_PHRASES = (
@@ -144,7 +190,11 @@ def article(noun: str, r: random.Random) -> str:
         "sushi",
         "cheese",
     ):
-        return r.choice((noun, noun, f"a pair of {noun}")) if noun.endswith("s") and noun != "sushi" else noun
+        return (
+            r.choice((noun, noun, f"a pair of {noun}"))
+            if noun.endswith("s") and noun != "sushi"
+            else noun
+        )
     if noun in ("sun", "moon", "rainbow", "stars") and r.random() < 0.6:
         return f"the {noun}"
     roll = r.random()
@@ -174,20 +224,29 @@ def background_phrase(background: int, r: random.Random) -> str:
 
 def nonsense(r: random.Random) -> str:
     """A word that means nothing."""
-    return "".join(r.choice("bcdfghjklmnprstvwz") + r.choice("aeiou") for _ in range(r.randint(2, 4))) + r.choice(("", "n", "r", "x", "s"))
+    return "".join(
+        r.choice("bcdfghjklmnprstvwz") + r.choice("aeiou") for _ in range(r.randint(2, 4))
+    ) + r.choice(("", "n", "r", "x", "s"))
 
 
 def caption(scenes: Scenes, row: int, r: random.Random) -> str:
     subject, wear, relation, item, background, style = (
-        int(scenes[key][row]) for key in ("subject", "wear", "relation", "item", "background", "style")
+        int(scenes[key][row])
+        for key in ("subject", "wear", "relation", "item", "background", "style")
     )
     plain_ground = background < len(COLOURS)
-    say_background = not (style == BLUEPRINT and plain_ground) and (not plain_ground or r.random() < 0.7)
+    say_background = not (style == BLUEPRINT and plain_ground) and (
+        not plain_ground or r.random() < 0.7
+    )
     form = r.random()
     if form < 0.22:
-        text = _tags(subject, wear, relation, item, background if say_background else None, style, r)
+        text = _tags(
+            subject, wear, relation, item, background if say_background else None, style, r
+        )
     else:
-        text = _sentence(subject, wear, relation, item, background if say_background else None, style, r)
+        text = _sentence(
+            subject, wear, relation, item, background if say_background else None, style, r
+        )
     return dress(text, r)
 
 
@@ -202,7 +261,15 @@ def _details(wear: int, relation: int, item: int, r: random.Random) -> list[str]
     return details
 
 
-def _sentence(subject: int, wear: int, relation: int, item: int, background: int | None, style: int, r: random.Random) -> str:
+def _sentence(
+    subject: int,
+    wear: int,
+    relation: int,
+    item: int,
+    background: int | None,
+    style: int,
+    r: random.Random,
+) -> str:
     noun = name(subject, r)
     if r.random() < 0.18:
         noun = f"{r.choice(FILLERS) if r.random() < 0.75 else nonsense(r)} {noun}"
@@ -227,7 +294,11 @@ def _sentence(subject: int, wear: int, relation: int, item: int, background: int
     if lead:
         text = f"{lead} {r.choice(('of', 'of', 'of', 'showing', 'with'))} {text}"
     if tail:
-        text = f"{text}{r.choice((' ', ', '))}{tail}" if r.random() < 0.8 else f"{tail}{r.choice((', ', ': '))}{text}"
+        text = (
+            f"{text}{r.choice((' ', ', '))}{tail}"
+            if r.random() < 0.8
+            else f"{tail}{r.choice((', ', ': '))}{text}"
+        )
     if r.random() < 0.35:
         text = f"{r.choice(LEADS)} {text}"
     if r.random() < 0.06:
@@ -235,15 +306,35 @@ def _sentence(subject: int, wear: int, relation: int, item: int, background: int
     return text
 
 
-def _tags(subject: int, wear: int, relation: int, item: int, background: int | None, style: int, r: random.Random) -> str:
+def _tags(
+    subject: int,
+    wear: int,
+    relation: int,
+    item: int,
+    background: int | None,
+    style: int,
+    r: random.Random,
+) -> str:
     """Terse prompts: "watercolor fox, crown, snow"."""
     words = [r.choice((name(subject, r), name(subject, r), article(name(subject, r), r)))]
     if wear != NOTHING:
-        words.append(r.choice((name(wear, r), f"wearing {name(wear, r)}", f"with {article(name(wear, r), r)}")))
+        words.append(
+            r.choice(
+                (name(wear, r), f"wearing {name(wear, r)}", f"with {article(name(wear, r), r)}")
+            )
+        )
     if relation != NONE:
-        words.append(r.choice(RELATION_WORDS[relation]).format(r.choice((name(item, r), article(name(item, r), r)))))
+        words.append(
+            r.choice(RELATION_WORDS[relation]).format(
+                r.choice((name(item, r), article(name(item, r), r)))
+            )
+        )
     if background is not None:
-        short = colour(background, r) + " background" if background < len(COLOURS) else r.choice(PLACE_TAGS[BACKGROUNDS[background]])
+        short = (
+            colour(background, r) + " background"
+            if background < len(COLOURS)
+            else r.choice(PLACE_TAGS[BACKGROUNDS[background]])
+        )
         words.append(r.choice((short, background_phrase(background, r))))
     if style != PLAIN or r.random() < 0.1:
         word = r.choice(STYLE_WORDS[STYLES[style]][2])

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from training import world
+from training.run import Run
 from training.words import known_words
 
 PACKAGE = Path(__file__).parents[1] / "src" / "diptych_pocket"
@@ -51,7 +52,7 @@ def checksums(folder: Path) -> dict[str, str]:
     }
 
 
-def main() -> None:
+def main(run: Run) -> None:
     """Bring the cards of both folders up to date with the grammar."""
     for folder in FOLDERS:
         write(folder, json.loads((folder / NAME).read_text()))

@@ -17,10 +17,35 @@ from training.captions import (
     dress,
     name,
 )
-from training.world import BACKGROUNDS, COLOURS, HOLDING, NEXT_TO, NONE, NOTHING, READING, STYLES, UNDER, Scenes
+from training.world import (
+    BACKGROUNDS,
+    COLOURS,
+    HOLDING,
+    NEXT_TO,
+    NONE,
+    NOTHING,
+    READING,
+    STYLES,
+    UNDER,
+    Scenes,
+)
 
 KINDS = ("subject", "background", "style", "item", "wear")
-_STARTS = ("", "", "", "", "now ", "now ", "then ", "please ", "and now ", "can you ", "ok, ", "great, now ", "next, ")
+_STARTS = (
+    "",
+    "",
+    "",
+    "",
+    "now ",
+    "now ",
+    "then ",
+    "please ",
+    "and now ",
+    "can you ",
+    "ok, ",
+    "great, now ",
+    "next, ",
+)
 _PARTICIPLE = {READING: "reading", HOLDING: "holding", NEXT_TO: "next to", UNDER: "under"}
 
 
@@ -40,7 +65,11 @@ def _change(scenes: Scenes, kind: np.ndarray, rng: np.random.Generator) -> Scene
     edited = {key: value.copy() for key, value in scenes.items()}
     creature = scenes["subject"] < len(world.CREATURES)
     others = {
-        "subject": np.where(creature & (rng.random(n) < 0.9), rng.choice(world.CREATURES, n), rng.choice(world.SUBJECTS, n)),
+        "subject": np.where(
+            creature & (rng.random(n) < 0.9),
+            rng.choice(world.CREATURES, n),
+            rng.choice(world.SUBJECTS, n),
+        ),
         "background": rng.integers(len(BACKGROUNDS), size=n),
         "style": rng.integers(len(STYLES), size=n),
     }
@@ -48,7 +77,9 @@ def _change(scenes: Scenes, kind: np.ndarray, rng: np.random.Generator) -> Scene
     for index, (key, other) in enumerate(others.items()):
         same = other == scenes[key]
         other = np.where(same, (other + 1) % counts[key], other)
-        other = np.where(key == "subject" and other == scenes["item"], (other + 1) % counts[key], other)
+        other = np.where(
+            key == "subject" and other == scenes["item"], (other + 1) % counts[key], other
+        )
         edited[key] = np.where(kind == index, other, edited[key])
     _change_item(edited, kind == KINDS.index("item"), rng)
     _change_wear(edited, kind == KINDS.index("wear"), rng)
@@ -61,7 +92,11 @@ def _change_item(edited: Scenes, rows: np.ndarray, rng: np.random.Generator) -> 
     n = len(relation)
     remove = (relation != NONE) & ((rng.random(n) < 0.45) | (relation == READING))
     creature = edited["subject"] < len(world.CREATURES)
-    added = np.where(creature, rng.choice([READING, HOLDING, NEXT_TO, UNDER], n, p=[0.2, 0.4, 0.25, 0.15]), NEXT_TO)
+    added = np.where(
+        creature,
+        rng.choice([READING, HOLDING, NEXT_TO, UNDER], n, p=[0.2, 0.4, 0.25, 0.15]),
+        NEXT_TO,
+    )
     added = np.where((added == UNDER) & (edited["wear"] != NOTHING), NEXT_TO, added)
     target = np.where(remove, NONE, np.where(relation == NONE, added, relation))
     chosen = world.pick_item(target, edited["subject"], rng)
@@ -76,15 +111,21 @@ def _change_wear(edited: Scenes, rows: np.ndarray, rng: np.random.Generator) -> 
     n = len(wear)
     remove = (wear != NOTHING) & (rng.random(n) < 0.45)
     other = rng.choice(world.WEAR, n)
-    other = np.where(other == wear, world.WEAR[0] + (other - world.WEAR[0] + 1) % len(world.WEAR), other)
+    other = np.where(
+        other == wear, world.WEAR[0] + (other - world.WEAR[0] + 1) % len(world.WEAR), other
+    )
     edited["wear"] = np.where(rows, np.where(remove, NOTHING, other), wear)
-    clash = rows & (edited["relation"] == UNDER) & (edited["wear"] != NOTHING)  # no room for a hat under a cloud
+    clash = (
+        rows & (edited["relation"] == UNDER) & (edited["wear"] != NOTHING)
+    )  # no room for a hat under a cloud
     edited["relation"] = np.where(clash, NEXT_TO, edited["relation"])
 
 
 def instruction(before: Scenes, after: Scenes, kind: int, row: int, r: random.Random) -> str:
     """Words that ask for the edit from `before` to `after`."""
-    phrase = _PHRASES[KINDS[kind]](*({key: int(part[key][row]) for key in world.ATTRIBUTES} for part in (before, after)), r)
+    phrase = _PHRASES[KINDS[kind]](
+        *({key: int(part[key][row]) for key in world.ATTRIBUTES} for part in (before, after)), r
+    )
     return dress(r.choice(_STARTS) + phrase, r)
 
 
@@ -118,7 +159,12 @@ def _background(before: dict[str, int], after: dict[str, int], r: random.Random)
         ]  # fmt: skip
     else:
         place = BACKGROUNDS[after["background"]]
-        templates += [f"change the background to {article(place, r)}", f"make the background {article(place, r)}", f"{place}", f"{place} background"]
+        templates += [
+            f"change the background to {article(place, r)}",
+            f"make the background {article(place, r)}",
+            f"{place}",
+            f"{place} background",
+        ]
         templates += [r.choice(PLACE_PHRASES[place])]
         if place in ("night", "sunset", "snow"):
             templates += 2 * {
@@ -163,7 +209,10 @@ def _added(thing: str, relation: int, subject: str, r: random.Random) -> str:
         NEXT_TO: (f"put {thing} next to it", f"add {thing} next to it", f"place {thing} beside it", f"next to {thing}", f"with {thing} beside it"),
         UNDER: (f"put {thing} above it", f"add {thing} above it", f"put it under {thing}", f"under {thing}", f"place it under {thing}"),
     }[relation]  # fmt: skip
-    particular += (f"make the {subject} {_PARTICIPLE[relation]} {thing}", f"have the {subject} {_PARTICIPLE[relation]} {thing}")
+    particular += (
+        f"make the {subject} {_PARTICIPLE[relation]} {thing}",
+        f"have the {subject} {_PARTICIPLE[relation]} {thing}",
+    )
     return r.choice((*particular, f"add {thing}"))
 
 
@@ -171,7 +220,14 @@ def _wear(before: dict[str, int], after: dict[str, int], r: random.Random) -> st
     subject = name(after["subject"], r)
     if after["wear"] == NOTHING:
         old = name(before["wear"], r)
-        return r.choice((*_removals(old, subject), f"take off the {old}", f"take the {old} off", f"it should not wear the {old}"))
+        return r.choice(
+            (
+                *_removals(old, subject),
+                f"take off the {old}",
+                f"take the {old} off",
+                f"it should not wear the {old}",
+            )
+        )
     new = article(name(after["wear"], r), r)
     if before["wear"] == NOTHING:
         return r.choice((
@@ -193,4 +249,10 @@ def _removals(old: str, subject: str) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-_PHRASES = {"subject": _subject, "background": _background, "style": _style, "item": _item, "wear": _wear}
+_PHRASES = {
+    "subject": _subject,
+    "background": _background,
+    "style": _style,
+    "item": _item,
+    "wear": _wear,
+}

@@ -8,7 +8,12 @@ from pathlib import Path
 
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline
-from transformers import Emu3ImageProcessor, Emu3Processor, GenerationConfig, PreTrainedTokenizerFast
+from transformers import (
+    Emu3ImageProcessor,
+    Emu3Processor,
+    GenerationConfig,
+    PreTrainedTokenizerFast,
+)
 
 from training import card, flow, models, world
 from training.run import Run, load
@@ -27,8 +32,21 @@ def main(run: Run) -> None:
         facts = write(run, folder, evaluation[paradigm])
         for path in folder.rglob("*.safetensors"):
             path.chmod(0o644)
-        card.write(folder, {"name": f"{facts.pop('provider')}/pocket", **facts, "evaluation": {**judge, **evaluation[paradigm]}})
-    _figures(evaluation, {name: json.loads((run.inputs / f"{name}.json").read_text()) for name in ("autoencoder", "tokenizer")})
+        card.write(
+            folder,
+            {
+                "name": f"{facts.pop('provider')}/pocket",
+                **facts,
+                "evaluation": {**judge, **evaluation[paradigm]},
+            },
+        )
+    _figures(
+        evaluation,
+        {
+            name: json.loads((run.inputs / f"{name}.json").read_text())
+            for name in ("autoencoder", "tokenizer")
+        },
+    )
 
 
 def _diffusion(run: Run, folder: Path, measured: dict) -> dict:
@@ -36,7 +54,9 @@ def _diffusion(run: Run, folder: Path, measured: dict) -> dict:
     load(run.inputs, "flow", parts)
     load(run.inputs, "autoencoder", vae)
     latents = json.loads((run.inputs / "autoencoder.json").read_text())
-    vae.register_to_config(scaling_factor=latents["scaling_factor"], shift_factor=latents["shift_factor"])
+    vae.register_to_config(
+        scaling_factor=latents["scaling_factor"], shift_factor=latents["shift_factor"]
+    )
     pipeline = FluxPipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(shift=flow.SHIFT), vae=vae, transformer=parts.transformer,
         text_encoder=parts.text_encoder, tokenizer=_tokenizer(words, "<s> $A </s>"),
@@ -61,14 +81,19 @@ def _autoregressive(run: Run, folder: Path, measured: dict) -> dict:
     model = models.emu3(words).eval()
     load(run.inputs, "ar", model.model.text_model)
     load(run.inputs, "tokenizer", model.model.vqmodel)
-    if not torch.equal(model.model.vqmodel.quantize.embedding.weight.half(), models.grid_codebook().half()):
+    if not torch.equal(
+        model.model.vqmodel.quantize.embedding.weight.half(), models.grid_codebook().half()
+    ):
         raise ValueError("the tokenizer's codebook is not the fixed grid")
     sampling = {key: measured[key] for key in ("temperature", "top_k")}
     model.generation_config = GenerationConfig(
         bos_token_id=words.control["bos"], eos_token_id=words.control["eos"], pad_token_id=model.config.text_config.pad_token_id, do_sample=True, **sampling
     )  # fmt: skip
     model.half().save_pretrained(folder)
-    roles = {f"{role}_token": EMU3[role] for role in ("image", "boi", "eoi", "image_wrapper", "eol", "eof")}
+    roles = {
+        f"{role}_token": EMU3[role]
+        for role in ("image", "boi", "eoi", "image_wrapper", "eol", "eof")
+    }
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=words.emu3(),
         pad_token="<pad>",
@@ -78,23 +103,47 @@ def _autoregressive(run: Run, folder: Path, measured: dict) -> dict:
         model_max_length=4096,
     )
     half = [0.5, 0.5, 0.5]  # pixels in [-1, 1], as the tokenizer was trained
-    images = Emu3ImageProcessor(min_pixels=world.SIZE**2, max_pixels=world.SIZE**2, image_mean=half, image_std=half)
+    images = Emu3ImageProcessor(
+        min_pixels=world.SIZE**2, max_pixels=world.SIZE**2, image_mean=half, image_std=half
+    )
     Emu3Processor(images, tokenizer).save_pretrained(folder)
     return {
         "provider": "autoregressive",
-        "defaults": {"guidance_scale": measured["guidance"], **sampling, "ratio": "1:1", "image_area": world.SIZE**2},
-        "tokens": {**words.control, "area": words.area, "first_visual": words.visual, "visual": CODES, "rows": GRID, "columns": GRID},
+        "defaults": {
+            "guidance_scale": measured["guidance"],
+            **sampling,
+            "ratio": "1:1",
+            "image_area": world.SIZE**2,
+        },
+        "tokens": {
+            **words.control,
+            "area": words.area,
+            "first_visual": words.visual,
+            "visual": CODES,
+            "rows": GRID,
+            "columns": GRID,
+        },
         "trained_images": 3,
-        "training": {name: json.loads((run.inputs / f"{name}.json").read_text()) for name in ("tokenizer", "ar")},
+        "training": {
+            name: json.loads((run.inputs / f"{name}.json").read_text())
+            for name in ("tokenizer", "ar")
+        },
     }
 
 
 def _figures(evaluation: dict, codecs: dict[str, dict]) -> None:
     """Rewrite the generated part of the README."""
     columns = ("subject", "item", "wear", "background", "style")
-    row = lambda name, values: "| " + " | ".join([name, *(f"{values[c]:.1f}" for c in columns)]) + " |"  # noqa: E731
-    head = lambda title: ["| " + " | ".join([title, "subject", "object", "worn", "background", "style"]) + " |", "|---" * 6 + "|"]  # noqa: E731
-    diffusion, autoregressive, judge = (evaluation[key] for key in ("diffusion", "autoregressive", "judge"))
+    row = lambda name, values: (
+        "| " + " | ".join([name, *(f"{values[c]:.1f}" for c in columns)]) + " |"
+    )
+    head = lambda title: [
+        "| " + " | ".join([title, "subject", "object", "worn", "background", "style"]) + " |",
+        "|---" * 6 + "|",
+    ]
+    diffusion, autoregressive, judge = (
+        evaluation[key] for key in ("diffusion", "autoregressive", "judge")
+    )
     ways = {f"diffusion, {name}": scores for name, scores in diffusion["edits"].items()}
     ways |= {f"autoregressive, {name}": scores for name, scores in autoregressive["edits"].items()}
     lines = [

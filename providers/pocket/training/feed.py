@@ -39,16 +39,23 @@ def triple(words: Words, rng: np.random.Generator, r: random.Random, n: int) -> 
     return conversations(words, rng, r, n, images=3, length=TRIPLE)
 
 
-def conversations(words: Words, rng: np.random.Generator, r: random.Random, n: int, images: int, length: int) -> Batch:
+def conversations(
+    words: Words, rng: np.random.Generator, r: random.Random, n: int, images: int, length: int
+) -> Batch:
     """Sequences of caption, image, instruction, image ...: ids with zeros where visual tokens go, and where each image starts."""
     turns = [world.sample(n, rng)]
     texts = [[captions.caption(turns[0], row, r) for row in range(n)]]
     for _ in range(images - 1):
         edited, kinds = edits.apply(turns[-1], rng)
-        texts.append([edits.instruction(turns[-1], edited, int(kinds[row]), row, r) for row in range(n)])
+        texts.append(
+            [edits.instruction(turns[-1], edited, int(kinds[row]), row, r) for row in range(n)]
+        )
         turns.append(edited)
     silent = [r.random() < EMPTY_ALL for _ in range(n)]
-    said = [["" if silent[row] or r.random() < EMPTY else text for row, text in enumerate(turn)] for turn in texts]
+    said = [
+        ["" if silent[row] or r.random() < EMPTY else text for row, text in enumerate(turn)]
+        for turn in texts
+    ]
     encoded = [words.ids(turn) for turn in said]
     ids = np.full((n, length), PAD, dtype=np.int64)
     starts = np.zeros((n, images), dtype=np.int64)
@@ -68,7 +75,9 @@ def conversations(words: Words, rng: np.random.Generator, r: random.Random, n: i
     return {"scenes": world.join(*turns), "ids": ids, "starts": starts}
 
 
-def _work(make: Callable[..., Batch], path: Path, n: int, seed: int, queue: multiprocessing.Queue) -> None:
+def _work(
+    make: Callable[..., Batch], path: Path, n: int, seed: int, queue: multiprocessing.Queue
+) -> None:
     words, rng, r = Words(path), np.random.default_rng(seed), random.Random(seed)
     while True:
         queue.put(make(words, rng, r, n))
@@ -77,17 +86,24 @@ def _work(make: Callable[..., Batch], path: Path, n: int, seed: int, queue: mult
 class Feed:
     """An endless iterator of batches made by `workers` processes, each with its own seed."""
 
-    def __init__(self, make: Callable[..., Batch], path: Path, n: int, seed: int, workers: int) -> None:
+    def __init__(
+        self, make: Callable[..., Batch], path: Path, n: int, seed: int, workers: int
+    ) -> None:
         context = multiprocessing.get_context("fork")
         self.queues = [context.Queue(maxsize=4) for _ in range(workers)]
         self.processes = [
-            context.Process(target=_work, args=(make, path, n, seed * 1000 + index, queue), daemon=True) for index, queue in enumerate(self.queues)
+            context.Process(
+                target=_work, args=(make, path, n, seed * 1000 + index, queue), daemon=True
+            )
+            for index, queue in enumerate(self.queues)
         ]
         for process in self.processes:
             process.start()
 
     def __iter__(self) -> Iterator[Batch]:
-        while True:  # in turn, so that the order of batches does not depend on which worker is quicker
+        while (
+            True
+        ):  # in turn, so that the order of batches does not depend on which worker is quicker
             for queue in self.queues:
                 yield queue.get()
 

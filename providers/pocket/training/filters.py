@@ -15,11 +15,16 @@ class Filters:
 
     def __init__(self, device: torch.device | str, generator: torch.Generator) -> None:
         offsets = torch.arange(-4, 5, device=device).float()
-        self.gauss = {sigma: _normalised(torch.exp(-(offsets**2) / (2 * sigma**2))) for sigma in (0.8, 1.5, 2.5)}
+        self.gauss = {
+            sigma: _normalised(torch.exp(-(offsets**2) / (2 * sigma**2)))
+            for sigma in (0.8, 1.5, 2.5)
+        }
         self.sobel = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]], device=device) / 4
         self.luma = torch.tensor([0.299, 0.587, 0.114], device=device)[None, :, None, None]
         rand = lambda channels, cells: F.interpolate(  # noqa: E731
-            torch.rand(_TEXTURES, channels, cells, cells, device=device, generator=generator), size=(SIZE, SIZE), mode="bicubic"
+            torch.rand(_TEXTURES, channels, cells, cells, device=device, generator=generator),
+            size=(SIZE, SIZE),
+            mode="bicubic",
         )
         self.grain = rand(1, 96) - 0.5
         self.blotches = rand(1, 8) - 0.5
@@ -37,8 +42,12 @@ class Filters:
     def blur(self, picture: torch.Tensor, sigma: float) -> torch.Tensor:
         channels = picture.shape[1]
         kernel = self.gauss[sigma].expand(channels, 1, 9)
-        picture = F.conv2d(F.pad(picture, (4, 4, 0, 0), mode="replicate"), kernel[:, :, None, :], groups=channels)
-        return F.conv2d(F.pad(picture, (0, 0, 4, 4), mode="replicate"), kernel[:, :, :, None], groups=channels)
+        picture = F.conv2d(
+            F.pad(picture, (4, 4, 0, 0), mode="replicate"), kernel[:, :, None, :], groups=channels
+        )
+        return F.conv2d(
+            F.pad(picture, (0, 0, 4, 4), mode="replicate"), kernel[:, :, :, None], groups=channels
+        )
 
     def edges(self, picture: torch.Tensor) -> torch.Tensor:
         """Strength of the steepest channel, (N, 1, H, W)."""
@@ -47,7 +56,12 @@ class Filters:
         return slopes.unflatten(1, (3, 2)).square().sum(2).sqrt().amax(1, keepdim=True)
 
     def watercolor(self, picture: torch.Tensor, texture: torch.Tensor) -> torch.Tensor:
-        warped = F.grid_sample(picture, self.grid + 0.03 * self.flow[texture], padding_mode="border", align_corners=False)
+        warped = F.grid_sample(
+            picture,
+            self.grid + 0.03 * self.flow[texture],
+            padding_mode="border",
+            align_corners=False,
+        )
         soft = self.blur(warped, 0.8)
         rim = self.edges(self.blur(warped, 0.8))
         wash = 0.22 + 0.78 * soft + 0.2 * self.blotches[texture] + 0.07 * self.grain[texture]

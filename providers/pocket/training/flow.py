@@ -22,7 +22,9 @@ PROMPTS = (
 
 def train(run: Run) -> None:
     canvas, latents, model = run.canvas(), Latents(run), models.Flow().to(run.device).train()
-    training = Training(model, lr=1.5e-3, seconds=run.seconds, steps=run.steps, decay=run.decay, average=0.999)
+    training = Training(
+        model, lr=1.5e-3, seconds=run.seconds, steps=run.steps, decay=run.decay, average=0.999
+    )
     done, size = run.restore("flow", model, training), run.batch or 512
     if run.compile:
         model.transformer.compile_repeated_blocks(dynamic=False)
@@ -82,15 +84,26 @@ class Guided:
     def __call__(self, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
         with self.run.autocast():
             time = sigma.to(x.device).expand(2 * len(x))
-            conditional, unconditional = self.model.velocity(torch.cat([x, x]), time, self.text).float().chunk(2)
+            conditional, unconditional = (
+                self.model.velocity(torch.cat([x, x]), time, self.text).float().chunk(2)
+            )
         return unconditional + self.guidance * (conditional - unconditional)
 
 
 @torch.no_grad()
-def sample(run: Run, model: models.Flow, prompts: list[str], seed: int, steps: int = STEPS, guidance: float = GUIDANCE) -> torch.Tensor:
+def sample(
+    run: Run,
+    model: models.Flow,
+    prompts: list[str],
+    seed: int,
+    steps: int = STEPS,
+    guidance: float = GUIDANCE,
+) -> torch.Tensor:
     """Packed latents by Euler steps."""
     velocity, levels = Guided(run, model, prompts, guidance), sigmas(steps)
-    x = torch.randn(len(prompts), 256, 32, generator=torch.Generator().manual_seed(seed)).to(run.device)
+    x = torch.randn(len(prompts), 256, 32, generator=torch.Generator().manual_seed(seed)).to(
+        run.device
+    )
     for now, after in itertools.pairwise(levels):
         x = x + (after - now) * velocity(x, now)
     return x
@@ -98,7 +111,14 @@ def sample(run: Run, model: models.Flow, prompts: list[str], seed: int, steps: i
 
 @torch.no_grad()
 def repaint(
-    run: Run, model: models.Flow, source: torch.Tensor, prompts: list[str], change: float, seed: int, steps: int = STEPS, guidance: float = GUIDANCE
+    run: Run,
+    model: models.Flow,
+    source: torch.Tensor,
+    prompts: list[str],
+    change: float,
+    seed: int,
+    steps: int = STEPS,
+    guidance: float = GUIDANCE,
 ) -> torch.Tensor:
     """Image to image: noise the latents `source` to the first level at or below `change`, then denoise under new prompts."""
     velocity, levels = Guided(run, model, prompts, guidance), sigmas(steps)

@@ -9,7 +9,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from training.world import CHARACTERS
 
-FONT = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")  # Debian package fonts-noto-color-emoji
+FONT = Path(
+    "/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf"
+)  # Debian package fonts-noto-color-emoji
 STRIKE = 109  # the only pixel size that the font's bitmaps have
 SIDE = 96
 
@@ -31,7 +33,10 @@ def _draw(character: str, face: ImageFont.FreeTypeFont) -> Image.Image:
 
 def _fit(glyph: Image.Image) -> np.ndarray:
     scale = SIDE / max(glyph.size)
-    glyph = glyph.resize((max(1, round(glyph.width * scale)), max(1, round(glyph.height * scale))), Image.Resampling.LANCZOS)
+    glyph = glyph.resize(
+        (max(1, round(glyph.width * scale)), max(1, round(glyph.height * scale))),
+        Image.Resampling.LANCZOS,
+    )
     square = Image.new("RGBA", (SIDE, SIDE))
     square.paste(glyph, ((SIDE - glyph.width) // 2, (SIDE - glyph.height) // 2))
     return np.asarray(square)

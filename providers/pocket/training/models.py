@@ -7,7 +7,15 @@ import itertools
 import torch
 from diffusers import AutoencoderTiny, FluxTransformer2DModel
 from torch import nn
-from transformers import CLIPTextConfig, CLIPTextModel, Emu3Config, Emu3ForConditionalGeneration, Emu3VQVAEConfig, T5Config, T5EncoderModel
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    Emu3Config,
+    Emu3ForConditionalGeneration,
+    Emu3VQVAEConfig,
+    T5Config,
+    T5EncoderModel,
+)
 
 from training.words import BOS, EMU3, EOS, GRID, LENGTH, PAD, VOCABULARY, Words
 
@@ -50,14 +58,27 @@ class Flow(nn.Module):
         super().__init__()
         self.transformer, self.text_encoder, self.text_encoder_2 = transformer(), clip(), t5()
         rows = torch.arange(GRID)
-        place = torch.stack([torch.zeros(GRID, GRID), rows[:, None].expand(GRID, GRID), rows[None].expand(GRID, GRID)], -1)
+        place = torch.stack(
+            [
+                torch.zeros(GRID, GRID),
+                rows[:, None].expand(GRID, GRID),
+                rows[None].expand(GRID, GRID),
+            ],
+            -1,
+        )
         self.register_buffer("image_places", place.reshape(-1, 3), persistent=False)
         self.register_buffer("text_places", torch.zeros(LENGTH, 3), persistent=False)
 
-    def encode(self, clip_ids: torch.Tensor, t5_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.text_encoder(clip_ids).pooler_output, self.text_encoder_2(t5_ids).last_hidden_state
+    def encode(
+        self, clip_ids: torch.Tensor, t5_ids: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.text_encoder(clip_ids).pooler_output, self.text_encoder_2(
+            t5_ids
+        ).last_hidden_state
 
-    def velocity(self, latents: torch.Tensor, time: torch.Tensor, text: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    def velocity(
+        self, latents: torch.Tensor, time: torch.Tensor, text: tuple[torch.Tensor, torch.Tensor]
+    ) -> torch.Tensor:
         """Noise minus data at packed latents (N, 256, 32)."""
         pooled, states = text
         return self.transformer(
@@ -65,7 +86,14 @@ class Flow(nn.Module):
             img_ids=self.image_places, txt_ids=self.text_places, return_dict=False,
         )[0]  # fmt: skip
 
-    def forward(self, latents: torch.Tensor, noise: torch.Tensor, time: torch.Tensor, clip_ids: torch.Tensor, t5_ids: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self,
+        latents: torch.Tensor,
+        noise: torch.Tensor,
+        time: torch.Tensor,
+        clip_ids: torch.Tensor,
+        t5_ids: torch.Tensor,
+    ) -> torch.Tensor:
         """The flow-matching loss."""
         mixed = torch.lerp(latents, noise, time[:, None, None])
         predicted = self.velocity(mixed, time, self.encode(clip_ids, t5_ids))
@@ -75,13 +103,21 @@ class Flow(nn.Module):
 def pack(latents: torch.Tensor) -> torch.Tensor:
     """(N, 8, 32, 32) to (N, 256, 32), in FluxPipeline's order."""
     n, c, h, w = latents.shape
-    return latents.view(n, c, h // 2, 2, w // 2, 2).permute(0, 2, 4, 1, 3, 5).reshape(n, h * w // 4, c * 4)
+    return (
+        latents.view(n, c, h // 2, 2, w // 2, 2)
+        .permute(0, 2, 4, 1, 3, 5)
+        .reshape(n, h * w // 4, c * 4)
+    )
 
 
 def unpack(packed: torch.Tensor) -> torch.Tensor:
     n, tokens, c = packed.shape
     side = int(tokens**0.5)
-    return packed.view(n, side, side, c // 4, 2, 2).permute(0, 3, 1, 4, 2, 5).reshape(n, c // 4, side * 2, side * 2)
+    return (
+        packed.view(n, side, side, c // 4, 2, 2)
+        .permute(0, 3, 1, 4, 2, 5)
+        .reshape(n, c // 4, side * 2, side * 2)
+    )
 
 
 def emu3(words: Words) -> Emu3ForConditionalGeneration:
@@ -98,7 +134,12 @@ def emu3(words: Words) -> Emu3ForConditionalGeneration:
     )  # fmt: skip
     vocabulary = words.emu3().get_vocab()
     assert all(vocabulary[token] == control[role] for role, token in EMU3.items())
-    config = Emu3Config(text_config=text, vq_config=vision.to_dict(), vocabulary_map=vocabulary, tie_word_embeddings=True)
+    config = Emu3Config(
+        text_config=text,
+        vq_config=vision.to_dict(),
+        vocabulary_map=vocabulary,
+        tie_word_embeddings=True,
+    )
     model = Emu3ForConditionalGeneration(config)
     model.model.vqmodel.quantize.embedding.weight.data.copy_(grid_codebook())
     return model

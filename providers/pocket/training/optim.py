@@ -17,8 +17,16 @@ class Muon(torch.optim.Optimizer):
     Updates are scaled by 0.2 * sqrt(max(rows, columns)) (Liu et al. 2025), so that AdamW's learning rate fits.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], lr: float, momentum: float = 0.95, weight_decay: float = 0.01) -> None:
-        super().__init__(list(parameters), {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+    def __init__(
+        self,
+        parameters: Iterable[nn.Parameter],
+        lr: float,
+        momentum: float = 0.95,
+        weight_decay: float = 0.01,
+    ) -> None:
+        super().__init__(
+            list(parameters), {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
+        )
 
     @torch.no_grad()
     def step(self) -> None:
@@ -29,12 +37,19 @@ class Muon(torch.optim.Optimizer):
                     shapes[parameter.shape].append(parameter)
             for (rows, columns), parameters in shapes.items():
                 gradients = [parameter.grad for parameter in parameters]
-                momenta = [self.state[parameter].setdefault("momentum", torch.zeros_like(parameter)) for parameter in parameters]
+                momenta = [
+                    self.state[parameter].setdefault("momentum", torch.zeros_like(parameter))
+                    for parameter in parameters
+                ]
                 torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
                 nesterov = torch.stack(torch._foreach_lerp(gradients, momenta, group["momentum"]))
                 updates = list((orthogonal(nesterov) * (0.2 * max(rows, columns) ** 0.5)).unbind())
                 torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
-                torch._foreach_add_(parameters, [u.to(p.dtype) for u, p in zip(updates, parameters, strict=True)], alpha=-group["lr"])
+                torch._foreach_add_(
+                    parameters,
+                    [u.to(p.dtype) for u, p in zip(updates, parameters, strict=True)],
+                    alpha=-group["lr"],
+                )
 
 
 def orthogonal(matrices: torch.Tensor, steps: int = 5) -> torch.Tensor:
@@ -58,11 +73,19 @@ class Training:
         warm: int = 100, muon: bool = True,
     ) -> None:  # fmt: skip
         named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-        inner = [p for name, p in named if muon and p.ndim == 2 and not any(key in name for key in ("embed", "shared", "lm_head", "head."))]
+        inner = [
+            p
+            for name, p in named
+            if muon
+            and p.ndim == 2
+            and not any(key in name for key in ("embed", "shared", "lm_head", "head."))
+        ]
         chosen = set(map(id, inner))
         outer = [p for _, p in named if id(p) not in chosen]
         cuda = named[0][1].is_cuda
-        self.optimizers = [torch.optim.AdamW(outer, lr=lr, betas=(0.9, 0.95), weight_decay=0.0, fused=cuda)]
+        self.optimizers = [
+            torch.optim.AdamW(outer, lr=lr, betas=(0.9, 0.95), weight_decay=0.0, fused=cuda)
+        ]
         if inner:
             self.optimizers.append(Muon(inner, lr=lr))
         self.parameters = [p for _, p in named]
@@ -80,7 +103,9 @@ class Training:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.parameters, 1.0, foreach=True)
         left = max(0.0, 1 - self.progress())
-        factor = min(1.0, (self.step_count + 1) / self.warm, left / self.decay if self.decay else 1.0)
+        factor = min(
+            1.0, (self.step_count + 1) / self.warm, left / self.decay if self.decay else 1.0
+        )
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = self.rate * factor
@@ -91,12 +116,18 @@ class Training:
         torch._foreach_lerp_(self.average, self.parameters, 1 - keep)
 
     def state(self) -> dict:
-        return {"optimizers": [o.state_dict() for o in self.optimizers], "weights": [p.data for p in self.parameters], "average": self.average}
+        return {
+            "optimizers": [o.state_dict() for o in self.optimizers],
+            "weights": [p.data for p in self.parameters],
+            "average": self.average,
+        }
 
     def load(self, state: dict) -> None:
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
-        for parameter, average, weight, kept in zip(self.parameters, self.average, state["weights"], state["average"], strict=True):
+        for parameter, average, weight, kept in zip(
+            self.parameters, self.average, state["weights"], state["average"], strict=True
+        ):
             parameter.data.copy_(weight)
             average.copy_(kept)
         self.warm = 1

@@ -47,7 +47,9 @@ class Run:
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
         torch.backends.cudnn.benchmark = True
         torch._dynamo.config.suppress_errors = True  # what does not compile runs as it is
-        torch.backends.cuda.enable_cudnn_sdp(False)  # its attention kernels have crashed in training
+        torch.backends.cuda.enable_cudnn_sdp(
+            False
+        )  # its attention kernels have crashed in training
         options.outputs.mkdir(parents=True, exist_ok=True)
         return cls(
             options.inputs, options.outputs, options.seconds, options.steps, options.batch, options.seed, options.workers, options.every, options.decay,
@@ -59,14 +61,23 @@ class Run:
         return Words(self.inputs / "words.json")
 
     def canvas(self) -> Canvas:
-        return Canvas(glyphs.load(self.inputs / "sprites.npz"), self.device, self.seed, variants=48 if self.device.type == "cuda" else 4)
+        return Canvas(
+            glyphs.load(self.inputs / "sprites.npz"),
+            self.device,
+            self.seed,
+            variants=48 if self.device.type == "cuda" else 4,
+        )
 
     def feed(self, make: Callable[..., feed.Batch], n: int, offset: int = 0) -> feed.Feed:
         return feed.Feed(make, self.inputs / "words.json", n, self.seed + offset, self.workers)
 
     def send(self, array: np.ndarray) -> torch.Tensor:
         tensor = torch.from_numpy(array)
-        return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor
+        return (
+            tensor.pin_memory().to(self.device, non_blocking=True)
+            if self.device.type == "cuda"
+            else tensor
+        )
 
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
@@ -89,7 +100,11 @@ class Run:
 
     def shown(self, prompts: Sequence[str], each: int) -> list[str]:
         """Prompts for a sample sheet, `each` times; a dry run on a CPU draws one."""
-        return [text for text in prompts for _ in range(each)] if self.device.type == "cuda" else list(prompts[:1])
+        return (
+            [text for text in prompts for _ in range(each)]
+            if self.device.type == "cuda"
+            else list(prompts[:1])
+        )
 
     def keep(self, name: str, training: Training, steps: int) -> None:
         if self.state:
@@ -115,7 +130,10 @@ class Log:
             means = dict(zip(losses, (self.sums / self.count).tolist(), strict=True))
             rate = self.count / (time.monotonic() - self.last)
             text = "  ".join(f"{key} {value:.4f}" for key, value in means.items())
-            print(f"{self.name} step {step}  {time.monotonic() - self.begun:.0f} s  {rate:.1f} steps/s  {text}", flush=True)
+            print(
+                f"{self.name} step {step}  {time.monotonic() - self.begun:.0f} s  {rate:.1f} steps/s  {text}",
+                flush=True,
+            )
             self.last, self.sums, self.count = time.monotonic(), None, 0
 
 
@@ -150,7 +168,11 @@ def save(folder: Path, name: str, model: nn.Module) -> None:
 
 
 def load(folder: Path, name: str, model: nn.Module) -> None:
-    weights = {key: value for path in sorted(folder.glob(f"{name}.*.safetensors")) for key, value in load_file(path).items()}
+    weights = {
+        key: value
+        for path in sorted(folder.glob(f"{name}.*.safetensors"))
+        for key, value in load_file(path).items()
+    }
     if not weights:
         raise FileNotFoundError(f"no weights {name}.*.safetensors in {folder}")
     model.load_state_dict(weights)
@@ -160,6 +182,21 @@ def grid(pictures: torch.Tensor, columns: int) -> Image.Image:
     """Pictures (N, 3, H, W) in [-1, 1] as one sheet."""
     columns = min(columns, len(pictures))
     rows = len(pictures) // columns
-    array = pictures[: rows * columns].float().clamp(-1, 1).add(1).mul(127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    array = (
+        pictures[: rows * columns]
+        .float()
+        .clamp(-1, 1)
+        .add(1)
+        .mul(127.5)
+        .round()
+        .byte()
+        .permute(0, 2, 3, 1)
+        .cpu()
+        .numpy()
+    )
     h, w = array.shape[1:3]
-    return Image.fromarray(array.reshape(rows, columns, h, w, 3).transpose(0, 2, 1, 3, 4).reshape(rows * h, columns * w, 3))
+    return Image.fromarray(
+        array.reshape(rows, columns, h, w, 3)
+        .transpose(0, 2, 1, 3, 4)
+        .reshape(rows * h, columns * w, 3)
+    )

@@ -22,7 +22,9 @@ def build(run: Run) -> Emu3VQVAE:
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             module.to(memory_format=torch.channels_last)
-    return model.to(run.device).eval()  # evaluation mode: the temporal batch norms see single frames and stay as they are
+    return model.to(
+        run.device
+    ).eval()  # evaluation mode: the temporal batch norms see single frames and stay as they are
 
 
 def quantise(latents: torch.Tensor) -> torch.Tensor:
@@ -54,7 +56,9 @@ def codes(latents: torch.Tensor) -> torch.Tensor:
 
 def train(run: Run) -> None:
     canvas, model = run.canvas(), build(run)
-    training = Training(model, lr=1e-3, seconds=run.seconds, steps=run.steps, decay=0.5, average=0.995, muon=False)
+    training = Training(
+        model, lr=1e-3, seconds=run.seconds, steps=run.steps, decay=0.5, average=0.995, muon=False
+    )
     done = run.restore("tokenizer", model, training)
     batches = run.feed(feed.pictures, run.batch or 192, offset=done)
 
@@ -73,7 +77,14 @@ def train(run: Run) -> None:
             loss, decoded, latents = compute(picture)
         training.step(loss)
         spread = latents.detach().float()
-        log(training.step_count + done, {"loss": loss, "psnr": psnr(decoded.detach(), picture), "beyond": (spread.abs() > 1).float().mean()})
+        log(
+            training.step_count + done,
+            {
+                "loss": loss,
+                "psnr": psnr(decoded.detach(), picture),
+                "beyond": (spread.abs() > 1).float().mean(),
+            },
+        )
     training.use_average()
     _measure(run, model, canvas.draw(next(iter(batches))["scenes"]), training.step_count + done)
     batches.close()
@@ -96,7 +107,9 @@ def _measure(run: Run, model: Emu3VQVAE, picture: torch.Tensor, steps: int) -> N
     print("tokenizer", facts, flush=True)
     (run.outputs / "tokenizer.json").write_text(json.dumps(facts))
     save(run.outputs, "tokenizer", model)
-    grid(torch.stack([picture[:12], decoded[:12]]).flatten(0, 1), 12).save(run.outputs / "tokenizer.png")
+    grid(torch.stack([picture[:12], decoded[:12]]).flatten(0, 1), 12).save(
+        run.outputs / "tokenizer.png"
+    )
 
 
 class Codes:

@@ -12,7 +12,16 @@ import re
 from pathlib import Path
 
 import numpy as np
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import (
+    Regex,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
 
 from training import captions, edits, world
 
@@ -28,15 +37,7 @@ EMU3 = {
     "image_wrapper": "<|image token|>", "eol": "<|extra_200|>", "eof": "<|extra_201|>",
 }  # fmt: skip
 
-FUNCTION_WORDS = frozenset("""
-    a an the this that these those some any each every other another such same own
-    i me my mine you your yours he him his she her hers it its we us our they them their who whom whose which what
-    and or but so if then than because while when where there here not no
-    of to from for with as at by in on
-    am is are was were be been being do does did have has had can could will would shall should may might must
-    i'm i'd it's he's she's that's there's let's don't
-    very quite just only also too even still really again please thanks
-""".split())  # fmt: skip
+FUNCTION_WORDS = frozenset(["a", "an", "the", "this", "that", "these", "those", "some", "any", "each", "every", "other", "another", "such", "same", "own", "i", "me", "my", "mine", "you", "your", "yours", "he", "him", "his", "she", "her", "hers", "it", "its", "we", "us", "our", "they", "them", "their", "who", "whom", "whose", "which", "what", "and", "or", "but", "so", "if", "then", "than", "because", "while", "when", "where", "there", "here", "not", "no", "of", "to", "from", "for", "with", "as", "at", "by", "in", "on", "am", "is", "are", "was", "were", "be", "been", "being", "do", "does", "did", "have", "has", "had", "can", "could", "will", "would", "shall", "should", "may", "might", "must", "i'm", "i'd", "it's", "he's", "she's", "that's", "there's", "let's", "don't", "very", "quite", "just", "only", "also", "too", "even", "still", "really", "again", "please", "thanks"])  # fmt: skip
 _WORD = re.compile(r"[a-z0-9]+(?:['-][a-z0-9]+)*")
 _LETTERS = re.compile(r"[a-z]+(?:['-][a-z]+)*")
 
@@ -66,7 +67,10 @@ def known_words(n: int = 100_000, seed: int = 1) -> list[str]:
 def train(path: Path, n: int = 40_000, seed: int = 0) -> None:
     tokenizer = _plain(models.BPE())
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY, special_tokens=SPECIAL, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        vocab_size=VOCABULARY,
+        special_tokens=SPECIAL,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
     )
     tokenizer.train_from_iterator([*corpus(n, seed), *["16*16"] * 100], trainer)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -76,7 +80,12 @@ def train(path: Path, n: int = 40_000, seed: int = 0) -> None:
 def _plain(model: models.Model) -> Tokenizer:
     tokenizer = Tokenizer(model)
     tokenizer.normalizer = normalizers.Sequence(
-        [normalizers.NFKC(), normalizers.Lowercase(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()]
+        [
+            normalizers.NFKC(),
+            normalizers.Lowercase(),
+            normalizers.Replace(Regex(r"\s+"), " "),
+            normalizers.Strip(),
+        ]
     )
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     tokenizer.decoder = decoders.ByteLevel()
@@ -91,7 +100,9 @@ class Words:
         self.bpe = Tokenizer.from_file(str(path))
         first = self.bpe.get_vocab_size()
         self.control = {role: first + index for index, role in enumerate(EMU3)}
-        self.visual = -(-(first + len(EMU3)) // 64) * 64  # id of visual token 0; the head's slice starts on a round number
+        self.visual = (
+            -(-(first + len(EMU3)) // 64) * 64
+        )  # id of visual token 0; the head's slice starts on a round number
         self.size = self.visual + CODES
         self.area = self.bpe.encode(f"{GRID}*{GRID}").ids
 
@@ -114,7 +125,9 @@ class Words:
     def tokenizer(self, template: str) -> Tokenizer:
         """The BPE with a template such as "<s> $A </s>"."""
         tokenizer = Tokenizer.from_file(str(self.path))
-        tokenizer.post_processor = processors.TemplateProcessing(single=template, special_tokens=[("</s>", EOS), ("<s>", BOS)])
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single=template, special_tokens=[("</s>", EOS), ("<s>", BOS)]
+        )
         return tokenizer
 
     def emu3(self) -> Tokenizer:
@@ -124,7 +137,9 @@ class Words:
         vocabulary |= {token: self.control[role] for role, token in EMU3.items()}
         vocabulary |= {f"<|spare {index}|>": index for index in range(len(vocabulary), self.visual)}
         vocabulary |= {f"<|visual token {code:06d}|>": self.visual + code for code in range(CODES)}
-        tokenizer = _plain(models.BPE(vocab=vocabulary, merges=[tuple(pair) for pair in state["merges"]]))
+        tokenizer = _plain(
+            models.BPE(vocab=vocabulary, merges=[tuple(pair) for pair in state["merges"]])
+        )
         tokenizer.add_special_tokens([*SPECIAL, *EMU3.values()])
         return tokenizer
 

@@ -71,7 +71,14 @@ HOLDABLE = np.concatenate([
     _pick("guitar, violin, trumpet, drum, camera, pizza, hamburger, cupcake, cake, donut, ice cream, apple, banana, watermelon"),
     _pick("strawberry, pineapple, cheese, taco, teddy bear, mushroom, sunflower"),
 ])  # fmt: skip
-BESIDE = np.concatenate([HOLDABLE, _pick("fire, tree, palm tree, house, castle, tent, cactus, snowman, christmas tree, car, bicycle")])
+BESIDE = np.concatenate(
+    [
+        HOLDABLE,
+        _pick(
+            "fire, tree, palm tree, house, castle, tent, cactus, snowman, christmas tree, car, bicycle"
+        ),
+    ]
+)
 ABOVE = _pick("umbrella, rainbow, moon, sun, cloud, star, balloon")
 
 NONE, READING, HOLDING, NEXT_TO, UNDER = range(5)
@@ -110,8 +117,16 @@ def _draw(n: int, rng: np.random.Generator) -> Scenes:
         "subject": subject,
         "relation": relation,
         "item": pick_item(relation, subject, rng),
-        "wear": np.where((rng.random(n) < np.where(creature, 0.3, 0.04)) & (relation != UNDER), rng.choice(WEAR, n), NOTHING),
-        "background": np.where(rng.random(n) < 0.5, rng.integers(len(COLOURS), size=n), len(COLOURS) + rng.integers(len(PLACES), size=n)),
+        "wear": np.where(
+            (rng.random(n) < np.where(creature, 0.3, 0.04)) & (relation != UNDER),
+            rng.choice(WEAR, n),
+            NOTHING,
+        ),
+        "background": np.where(
+            rng.random(n) < 0.5,
+            rng.integers(len(COLOURS), size=n),
+            len(COLOURS) + rng.integers(len(PLACES), size=n),
+        ),
         "style": np.where(rng.random(n) < 0.4, PLAIN, rng.integers(1, len(STYLES), n)),
         "jitter": rng.random((n, 12), dtype=np.float32),
     }
@@ -123,7 +138,13 @@ def pick_item(relation: np.ndarray, subject: np.ndarray, rng: np.random.Generato
 
     def choose() -> np.ndarray:
         n = len(relation)
-        options = [np.full(n, NOTHING), np.full(n, GLYPH["book"]), rng.choice(HOLDABLE, n), rng.choice(BESIDE, n), rng.choice(ABOVE, n)]
+        options = [
+            np.full(n, NOTHING),
+            np.full(n, GLYPH["book"]),
+            rng.choice(HOLDABLE, n),
+            rng.choice(BESIDE, n),
+            rng.choice(ABOVE, n),
+        ]
         return np.choose(relation, options)
 
     item = choose()
