@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,9 +16,9 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
-__all__ = ["SHARED", "Case", "apart", "needs_parity"]
+__all__ = ["SHARED", "Case", "Folder", "apart", "needs_parity"]
 
 SHARED = Path(os.environ.get("DIPTYCH_SHARED") or Path(__file__).parents[4] / "shared")
 PARITY = SHARED / "parity"
@@ -34,11 +35,11 @@ class Case:
     name: str
 
     @cached_property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Any:
         return json.loads((PARITY / self.name / "case.json").read_text())
 
     @property
-    def runs(self) -> dict[str, Any]:
+    def runs(self) -> Any:
         return self.facts["config"]["runs"]
 
     def tensors(self, part: str) -> dict[str, torch.Tensor]:
@@ -57,3 +58,19 @@ def apart(ours: torch.Tensor, theirs: torch.Tensor, *, relative: bool = False) -
     if relative:
         difference = difference / (1 + theirs.abs())
     return difference.max().item()
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A checkpoint folder made of a fixture: its files in the published layout and a side-car."""
+
+    case: Case
+    files: Mapping[str, str]
+    facts: Mapping[str, Any]
+
+    def write(self, folder: Path) -> Path:
+        folder.mkdir(parents=True)
+        for part, name in self.files.items():
+            save_file(self.case.tensors(part), folder / name)
+        (folder / "diptych.json").write_text(json.dumps(dict(self.facts)))
+        return folder
