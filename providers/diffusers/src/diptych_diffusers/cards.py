@@ -21,8 +21,8 @@ __all__ = [
     "Described",
     "card_of",
     "cards",
-    "checked_extra",
     "describe",
+    "extra_of",
     "for_mode",
     "is_native",
     "task_of",
@@ -182,7 +182,7 @@ def _options(model: Described) -> dict[str, Option]:
         else refused("its unfinished latents cannot be shown"),
         "quality": refused("a checkpoint has no quality levels; use steps=, or another checkpoint"),
         "background": refused("it draws no transparency"),
-        "extra": Option(note=f"{', '.join(_extra(kind))}, under diffusers' names"),
+        "extra": Option(note=f"{', '.join(extra_of(kind))}, under diffusers' names"),
         "guidance": Option(low=0, high=100, default=defaults.get("guidance"))
         if kind.guidance != "none"
         else refused("it is distilled to run without guidance, and would ignore the number"),
@@ -216,7 +216,8 @@ def _negative(kind: Family) -> Option:
     return refused("its guidance is built in and takes no negative prompt; describe what to show")
 
 
-def _extra(kind: Family) -> tuple[str, ...]:
+def extra_of(kind: Family) -> tuple[str, ...]:
+    """The names that `extra` may hold for a family."""
     if not kind.ip_adapter or kind.native_references:
         return kind.passes
     return (*kind.passes, "ip_adapter", *(("redux",) if kind.name.startswith("flux") else ()))
@@ -279,26 +280,3 @@ def is_native(kind: Family, task: str, *, controls: bool, references: bool) -> b
     """Whether the denoising loop of our own draws it; the stock pipeline draws the rest."""
     own = ("generate", "img2img", "inpaint", "invert")
     return bool(kind.native) and task in own and not controls and not references
-
-
-def checked_extra(kind: Family, extra: Mapping[str, Any]) -> None:
-    """Refuse what the family's pipelines do not take, and values that cannot be such an argument.
-
-    Raises `UnsupportedOption`.
-    """
-    allowed = _extra(kind)
-    for name, value in extra.items():
-        if name not in allowed and kind.known:
-            takes = ", ".join(allowed) or "nothing"
-            raise UnsupportedOption(
-                f"extra={{{name!r}: ...}}: {kind.title} takes {takes} in extra", option="extra"
-            )
-        good = isinstance(value, str if name in ADAPTED else (bool, int, float))
-        if not good or not kind.known:
-            what = "a file or repository" if name in ADAPTED else "a number, True or False"
-            raise UnsupportedOption(
-                f"extra={{{name!r}: {value!r}}}: it takes {what}"
-                if kind.known
-                else f"extra={{{name!r}: ...}}: nobody has described this pipeline's arguments",
-                option="extra",
-            )

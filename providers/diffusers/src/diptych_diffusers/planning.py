@@ -13,9 +13,10 @@ from diptych.notices import Notice
 from diptych.plan import Call, Plan
 from diptych.request import Request
 
-from .cards import Described, checked_extra, is_native, task_of
+from .cards import Described, is_native, task_of
 from .geometry import canvas
 from .recipe import EXTRA, Recipe
+from .refusals import check
 
 __all__ = ["plan_of"]
 
@@ -37,7 +38,19 @@ def plan_of(request: Request, model: Described) -> Plan:
     The payload holds what the caller asked for and nothing else: defaults are the checkpoint's.
     """
     mode, ref = "generate" if request.mode is None else str(request.mode), model.card.ref
-    checked_extra(model.family, request.extra)
+    image = request.image
+    check(
+        model,
+        mode,
+        image=image.size if image is not None and image.is_fetched else None,
+        size=request.geometry.size,
+        negative_prompt=request.negative_prompt,
+        guidance=request.guidance,
+        change=request.change,
+        controls=request.controls,
+        references=request.references,
+        extra=request.extra,
+    )
     call = Call(
         operation=mode,
         method=loop(model, request),

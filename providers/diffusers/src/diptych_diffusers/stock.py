@@ -150,21 +150,13 @@ class _Work:
         values: dict[str, Any] = {"prompt": job.prompt}
         values |= {name: value for name, value in sizes.items() if name in takes}
         values |= {name: value for name, value in self.family.always.items() if name in takes}
-        values |= {name: value for name, value in job.extra.items() if self._taken(name)}
+        values |= {name: value for name, value in job.extra.items() if name in takes}
         if self.steps is not None:
             values["num_inference_steps"] = self.steps
         values |= self._guidance() | self._pictures()
         if "intermediate_timesteps" in takes and values["num_inference_steps"] != 2:
             values["intermediate_timesteps"] = None  # one is between two steps and no others
         return values
-
-    def _taken(self, name: str) -> bool:
-        if name in self.takes:
-            return True
-        raise UnsupportedOption(
-            f"extra={{{name!r}: ...}}: {self.name}, which does {self.task}, has no such argument",
-            option="extra",
-        )
 
     def _count_words(self) -> None:
         """Tell what of a prompt the model does not read; no tokenizer that reads more may save it."""
@@ -196,34 +188,20 @@ class _Work:
         if argument in self.takes and number is not None:
             values[argument] = number
         elif job.guidance is not None:
-            raise UnsupportedOption(
-                f"{self.name}, which does {self.task}, takes no guidance", option="guidance"
-            )
+            raise UnsupportedOption(f"{self.name} takes no guidance", option="guidance")
         words = job.negative_prompt
         if words is None:
             if kind == "true_cfg" and "negative_prompt" in self.takes:
-                # Without one, true guidance is skipped; an empty one means no words to avoid.
+                # Without one, true guidance is skipped; a blank one names nothing to avoid.
                 values["negative_prompt"] = self.recipe.negative or " "
             return values
-        scale = number
+        if "negative_prompt" not in self.takes:
+            raise UnsupportedOption(
+                f"{self.name} takes no negative prompt", option="negative_prompt"
+            )
         if kind == "embedded":
-            scale = self.recipe.true_cfg
-            values["true_cfg_scale"] = scale
-        if "negative_prompt" not in self.takes or not values.keys() <= self.takes:
-            raise UnsupportedOption(
-                f"{self.name}, which does {self.task}, takes no negative prompt",
-                option="negative_prompt",
-            )
-        if scale is not None and scale <= self._least_guidance():
-            raise UnsupportedOption(
-                f"a negative prompt acts only with guidance above {self._least_guidance()}, and it is "
-                f"{scale:g}; give guidance=",
-                option="negative_prompt",
-            )
+            values["true_cfg_scale"] = self.recipe.true_cfg
         return values | {"negative_prompt": words}
-
-    def _least_guidance(self) -> int:
-        return 0 if self.family.name.startswith("z-image") else 1
 
     def _pictures(self) -> dict[str, Any]:
         """The picture, the mask, the references, and how far to depart from the picture."""
@@ -329,9 +307,9 @@ class _Work:
         """What was run, for `Result.raw`."""
         return {
             "pipeline": self.name,
-            "steps": self.steps,
-            "drawn_at": list(self.canvas.drawn),
-            "strength": self.arguments.get("strength"),
+            "steps": 0 if self.is_kept else self.steps,
+            "change": self.job.change,
+            "size": list(self.canvas.drawn),
         }
 
 

@@ -1,0 +1,128 @@
+"""What a model cannot honour, told before anything runs: each of these diffusers ignores in silence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from diptych.errors import InvalidInput, UnsupportedOption
+
+from .cards import ADAPTED, Described, extra_of, is_native, task_of
+from .families import takes
+from .recipe import EXTRA
+
+__all__ = ["check"]
+
+Size = tuple[int, int]
+
+PROPORTIONS = 0.02
+"""How far the proportions of a size may be from the picture's: what rounding to pixels makes."""
+
+
+def check(
+    model: Described,
+    mode: str,
+    *,
+    image: Size | None,
+    size: Size | None,
+    negative_prompt: str | None,
+    guidance: float | None,
+    change: float | None,
+    controls: Sequence[Any],
+    references: Sequence[Any],
+    extra: Mapping[str, Any],
+) -> None:
+    """Refuse what would have no effect or another than the one that is meant.
+
+    `mode` is "generate" or an `EditMode`, `image` the size of the picture to edit. Raises
+    `UnsupportedOption` or `InvalidInput`.
+    """
+    _check_extra(model, extra)
+    if image is not None and size is not None and mode != "instruct":
+        _check_proportions(image, size)
+    if references and not model.family.native_references and not set(extra) & set(ADAPTED):
+        raise UnsupportedOption(
+            f"{model.card.ref} reads no pictures by itself; name what makes it, for example "
+            "extra={'ip_adapter': 'org/name'}",
+            option="references",
+        )
+    if not model.family.known:
+        return
+    if model.family.guidance == "embedded" and "true_cfg_scale" in extra:
+        _check_true_guidance(extra["true_cfg_scale"], negative_prompt)
+    beside = {"controls": bool(controls), "references": bool(references)}
+    if not (is_native(model.family, mode, **beside) and set(extra) <= EXTRA):
+        _check_arguments(model, mode, bool(controls), negative_prompt, guidance, change, extra)
+    if negative_prompt is not None and model.family.guidance in ("cfg", "true_cfg"):
+        number = model.defaults.get("guidance") if guidance is None else guidance
+        least = 0 if model.family.name.startswith("z-image") else 1
+        if number is not None and number <= least:
+            raise UnsupportedOption(
+                f"a negative prompt acts where guidance is above {least}, and it is {number:g}; "
+                "give guidance=",
+                option="negative_prompt",
+            )
+
+
+def _check_extra(model: Described, extra: Mapping[str, Any]) -> None:
+    kind, allowed = model.family, extra_of(model.family)
+    for name, value in extra.items():
+        if name not in allowed:
+            known = ", ".join(allowed) or "nothing"
+            raise UnsupportedOption(
+                f"extra={{{name!r}: ...}}: {kind.title} takes {known} there", option="extra"
+            )
+        if not isinstance(value, str if name in ADAPTED else (bool, int, float)):
+            what = "a file or repository" if name in ADAPTED else "a number, True or False"
+            raise UnsupportedOption(f"extra={{{name!r}: {value!r}}} must be {what}", option="extra")
+
+
+def _check_proportions(image: Size, size: Size) -> None:
+    ratio = (size[0] * image[1]) / (size[1] * image[0])
+    if abs(ratio - 1) > PROPORTIONS:
+        raise InvalidInput(
+            f"size={size[0]}x{size[1]} has other proportions than the picture, {image[0]}x{image[1]}, "
+            "which would be distorted; leave size out, crop the picture, or use expand="
+        )
+
+
+def _check_true_guidance(scale: float, negative_prompt: str | None) -> None:
+    if negative_prompt is None:
+        raise UnsupportedOption(
+            "true_cfg_scale acts together with a negative prompt alone; give negative_prompt=",
+            option="extra",
+        )
+    if scale <= 1:
+        raise UnsupportedOption(
+            f"true_cfg_scale={scale:g} leaves the negative prompt without effect; it must be above 1",
+            option="extra",
+        )
+
+
+def _check_arguments(
+    model: Described,
+    mode: str,
+    has_controls: bool,
+    negative_prompt: str | None,
+    guidance: float | None,
+    change: float | None,
+    extra: Mapping[str, Any],
+) -> None:
+    """Everything given against the arguments of the stock pipeline that will run."""
+    kind = model.family
+    name = kind.tasks[task_of(kind, mode, has_controls)]
+    needed = {"extra": [each for each in extra if each not in ADAPTED]}
+    if negative_prompt is not None:
+        embedded = kind.guidance == "embedded"
+        needed["negative_prompt"] = ["negative_prompt", *(["true_cfg_scale"] if embedded else [])]
+    if guidance is not None:
+        needed["guidance"] = [kind.guidance_argument()]
+    if change is not None:
+        needed["change"] = ["strength"]
+    for option, arguments in needed.items():
+        for argument in arguments:
+            if argument not in takes(name):
+                raise UnsupportedOption(
+                    f"{name}, which does {mode} for {model.card.ref}, has no {argument}",
+                    option=option,
+                )
