@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from diptych_diffusers.families import TASKS, facts, families, family_of, known
 
 from . import tiny

@@ -233,7 +233,7 @@ def qwen(pipeline: str = "QwenImagePipeline") -> tuple[str, Parts]:
             axes_dims_rope=(4, 6, 6),
         ),
         "vae": AutoencoderKLQwenImage(
-            base_dim=2,
+            base_dim=4,
             z_dim=4,
             dim_mult=[1, 1, 1, 1],
             num_res_blocks=1,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import math
 from collections.abc import Callable, Generator, Mapping
 from decimal import Decimal
 from typing import Any
@@ -120,8 +121,10 @@ class _Work:
         self.steps = job.steps or self.model.defaults.get("steps")
         self.canvas = self._canvas()
         self.parts: dict[str, Any] = {}
-        self.arguments = self._arguments()
-        self._count_words()
+        self.arguments: dict[str, Any] = {}
+        if not self.is_kept:
+            self.arguments = self._arguments()
+            self._count_words()
 
     def _exported(self) -> str:
         """The class that the checkpoint names, when diffusers itself has it."""
@@ -236,7 +239,12 @@ class _Work:
             self.stock.parts["scheduler"],
             self.canvas.drawn,
         )
-        return {"num_inference_steps": steps, "strength": strength}
+        values: dict[str, Any] = {"num_inference_steps": steps, "strength": strength}
+        if "original_inference_steps" in self.takes:
+            # The steps are chosen among those of a longer schedule, of which only a part is used.
+            longer = self.job.extra.get("original_inference_steps", 50)
+            values["original_inference_steps"] = max(longer, math.ceil(steps / strength) + 1)
+        return values
 
     # A picture that is kept, and one that is drawn
 
