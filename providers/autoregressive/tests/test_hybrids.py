@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from argparse import Namespace
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -238,7 +240,7 @@ def test_names_of_imagenet(tmp_path):
             client.plan("crane")
 
 
-PICKLED = {
+PICKLED: dict[str, dict[str, tuple[str, str | None]]] = {
     "var": {"weights": ("var_d4.pth", None), "vae": ("vae_ch160v4096z32.pth", None)},
     "mar": {"weights": ("checkpoint-last.pth", "model_ema"), "vae": ("kl16.ckpt", "model")},
     "llamagen": {"weights": ("c2i_tiny_96.pt", "module"), "vq": ("vq_ds16_c2i.pt", "model")},
@@ -252,13 +254,14 @@ def test_the_published_pickles_give_the_same_pictures(name, folders, tmp_path, m
     folder.mkdir()
     for part, (file, key) in PICKLED[name].items():
         state = ALL[name].case.tensors(part)
+        saved: dict[str, Any] = dict(state)
         if key is not None:
             # Beside what is wanted: another copy, and what training leaves.
             other = {each: tensor * 0 for each, tensor in state.items()}
-            state = {"optimizer": other, key: state, "epoch": 3}
+            saved = {"optimizer": {"state": other}, key: state, "epoch": 3, "args": Namespace(lr=1)}
             if key == "model_ema":
-                state["model"] = other
-        torch.save(state, folder / file)
+                saved["model"] = other
+        torch.save(saved, folder / file)
     (folder / "diptych.json").write_text(json.dumps(dict(ALL[name].facts)))
     with (
         ImageClient(f"autoregressive/{folder}") as pickled,
@@ -266,6 +269,30 @@ def test_the_published_pickles_give_the_same_pictures(name, folders, tmp_path, m
     ):
         ours, theirs = (client.generate("3", seed=1).image for client in (pickled, safe))
     assert ours.bytes == theirs.bytes
+
+
+class Code:
+    """What runs code where it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (exec, (f"open({str(self.path)!r}, 'w').close()",))
+
+
+def test_a_pickle_that_runs_code_is_refused_and_does_not_run(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = VAR.write(tmp_path / "var")
+    (folder / "var_d4.safetensors").unlink()
+    marker = tmp_path / "ran"
+    torch.save({**VAR.case.tensors("weights"), "more": Code(marker)}, folder / "var_d4.pth")
+    with (
+        ImageClient(f"autoregressive/{folder}") as client,
+        pytest.raises(InvalidInput, match="runs code when it is loaded"),
+    ):
+        client.generate("3")
+    assert not marker.exists()
 
 
 def test_a_folder_that_lacks_a_part_says_which(tmp_path):

@@ -29,7 +29,7 @@ def test_numbers_and_names(label, number):
 
 
 def test_all_but_three_names_that_two_classes_share_lead_to_their_class():
-    shared = {}
+    shared: dict[str, list[int]] = {}
     for number in range(CLASSES):
         try:
             found = find(class_name(number))

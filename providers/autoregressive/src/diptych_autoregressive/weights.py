@@ -6,6 +6,7 @@ and written as safetensors to the user's cache; later loads read that.
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import os
@@ -112,7 +113,9 @@ def converted(path: Path) -> Path:
     if copy.is_file():
         return copy
     try:
-        value = torch.load(path, map_location="cpu", weights_only=True)
+        # Training scripts leave their command line beside the weights: plain attributes, no code.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            value = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever a broken or hostile pickle leads to
         raise InvalidInput(
             f"{path} could not be read as weights alone ({type(error).__name__}); a file that runs "
