@@ -15,7 +15,16 @@ from diptych.request import Request
 
 from . import imagenet
 
-__all__ = ["NO_CLASS", "Setting", "cells", "described", "label_of", "scaled", "settings"]
+__all__ = [
+    "NO_CLASS",
+    "Setting",
+    "asked_size",
+    "cells",
+    "described",
+    "label_of",
+    "scaled",
+    "settings",
+]
 
 NO_CLASS = "unconditional"
 """The label, or prompt, that asks for no class at all: for an edit, whatever suits the picture."""
@@ -134,6 +143,12 @@ def cells(mask: Mask, side: int) -> list[str]:
         "".join("#" if touched(row, column) else "." for column in range(side))
         for row in range(side)
     ]
+
+
+def asked_size(request: Request) -> dict[str, Any]:
+    """The size in the payload, where the caller asked for it; the card allows the model's own alone."""
+    size = request.geometry.size
+    return {} if size is None else {"size": list(size)}
 
 
 def scaled(size: tuple[int, int], side: int) -> tuple[Notice, ...]:

@@ -16,7 +16,7 @@ from diptych.request import Request
 from diptych.sizes import Sizes
 
 from ..family import Draft, Files, Model, Runtime
-from ..labelled import Setting, described, label_of, settings
+from ..labelled import Setting, asked_size, described, label_of, settings
 from .cleaning import cleaned
 
 __all__ = ["FAMILY", "Layout"]
@@ -179,7 +179,7 @@ class LlamaGenFamily:
         also = ("label",) if layout.kind == "c2i" else ()
         chosen = settings(request.extra, SETTINGS, defaults, *also)
         payload |= {"guidance": guidance, **chosen, "tokens": layout.side**2}
-        return Draft(payload, "token loop", notices)
+        return Draft(payload | asked_size(request), "token loop", notices)
 
     def load(self, files: Files, folder: Path, runtime: Runtime) -> Model:
         from .draw import load

@@ -16,7 +16,7 @@ from diptych.request import Request
 from diptych.sizes import Sizes
 
 from ..family import Draft, Files, Model, Runtime
-from ..labelled import Setting, cells, described, label_of, scaled, settings
+from ..labelled import Setting, asked_size, cells, described, label_of, scaled, settings
 
 __all__ = ["FAMILY", "Layout"]
 
@@ -134,7 +134,7 @@ class MARFamily:
                 f"give steps of at most {made}"
             )
         payload["passes"] = min(wanted, made)
-        return Draft(payload, "masked loop", notices)
+        return Draft(payload | asked_size(request), "masked loop", notices)
 
     def load(self, files: Files, folder: Path, runtime: Runtime) -> Model:
         from .draw import load

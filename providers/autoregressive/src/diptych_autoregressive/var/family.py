@@ -15,7 +15,7 @@ from diptych.request import Request
 from diptych.sizes import Sizes
 
 from ..family import Draft, Files, Model, Runtime
-from ..labelled import Setting, cells, described, label_of, scaled, settings
+from ..labelled import Setting, asked_size, cells, described, label_of, scaled, settings
 
 __all__ = ["FAMILY", "Layout"]
 
@@ -127,7 +127,7 @@ class VARFamily:
         if request.image is not None and request.mask is not None:
             payload |= {"image": request.image, "tokens": cells(request.mask, layout.size // PATCH)}
             notices += scaled(request.image.size, layout.size)
-        return Draft(payload, "next-scale loop", notices)
+        return Draft(payload | asked_size(request), "next-scale loop", notices)
 
     def load(self, files: Files, folder: Path, runtime: Runtime) -> Model:
         from .draw import load
