@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import Tensor
 
+from diptych.composite import composite
 from diptych.image import Image
 from diptych.local import tensors
 from diptych.notices import Notice
@@ -18,6 +19,7 @@ from .flow import Known, Prompted, denoise
 from .flowedit import Moved, edit
 from .geometry import canvas
 from .job import Job
+from .locate import located
 from .native import Text
 from .recipe import Recipe
 
@@ -119,8 +121,7 @@ class Work:
             told = (
                 f"the model reads {self.recipe.length} tokens of a prompt; {text.cut!r} was cut off"
             )
-            if (notice := Notice("mismatch", told, "prompt")) not in self.notices:
-                self.notices.append(notice)
+            self._tell(Notice("mismatch", told, "prompt"))
         return text
 
     def begin(self, seed: int) -> Drawing:
@@ -165,7 +166,36 @@ class Work:
     def finish(self, drawing: Drawing) -> Image:
         """The picture of a drawing whose last step was taken."""
         assert drawing.row.result is not None
-        return self._decoded(drawing.row.result).with_(seed=drawing.seed)
+        image = self._decoded(drawing.row.result)
+        if drawing.moved is not None and not self.job.whole:
+            image = self._put_back(image, drawing.moved)
+        return image.with_(seed=drawing.seed)
+
+    def _put_back(self, edited: Image, moved: Moved) -> Image:
+        """The edit where it took place and the original elsewhere, pixel for pixel."""
+        assert self.job.image is not None
+        assert moved.total is not None
+        mask = located(self.model.planes(moved.total, self.canvas.drawn), self.canvas)
+        if mask is None:
+            told = (
+                "the edit changed the picture everywhere, so nothing of the original was put back"
+            )
+            self._tell(Notice("assumed", told, "preserve"))
+            return edited
+        original = _sized(self.job.image, self.canvas.asked)
+        if mask.is_empty:
+            return original
+        done = composite(original, edited, mask)
+        told = (
+            f"the edit has a place: {1 - mask.coverage:.0%} of the picture is the original's, where the "
+            f"model had changed it by {done.outside_mean:.1f} of 255 on average"
+        )
+        self._tell(Notice("assumed", told, "preserve"))
+        return done.image
+
+    def _tell(self, notice: Notice) -> None:
+        if notice not in self.notices:
+            self.notices.append(notice)
 
     def facts(self) -> dict[str, Any]:
         """What was run, for `Result.raw`."""
