@@ -18,11 +18,15 @@ from diptych.local.tensors import from_image
 from ..family import Drawn, Event, Files, Job, Runtime
 from ..painting import fitting, generators, one_by_one, painted, preview_steps, weights
 from ..vq import ScaleTokenizer
-from ..weights import check_memory, converted
+from ..weights import Weights, check_memory, converted
 from .family import Layout
 from .model import VAR, Buffers, Kept, Options, sample, step
 
 __all__ = ["Graphs", "VARModel", "load"]
+
+
+FULL = (".scale_mul_1H11", "pos_1LC", "lvl_embed.weight")
+"""What is read in float32 whatever the model runs in: it is summed or exponentiated at loading."""
 
 
 def load(files: Files, folder: Path, layout: Layout, runtime: Runtime) -> VARModel:
@@ -31,7 +35,10 @@ def load(files: Files, folder: Path, layout: Layout, runtime: Runtime) -> VARMod
     path, tokens = folder / layout.transformer, folder / layout.tokenizer
     check_memory(files.ref, [converted(path)], runtime.device, runtime.dtype)
     with fitting(path, "a VAR transformer"):
-        model = VAR.load(weights(path, runtime.device, runtime.dtype))
+        state = weights(path, runtime.device, runtime.dtype)
+        exact = Weights([converted(path)], runtime.device, torch.float32)
+        state |= {name: exact[name] for name in state if name.endswith(FULL)}
+        model = VAR.load(state)
     with fitting(tokens, "VAR's tokenizer"):
         tokenizer = ScaleTokenizer.load(weights(tokens, runtime.device, torch.float32))
     tokenizer.place(runtime.device, runtime.dtype)

@@ -133,11 +133,11 @@ class Block(nn.Module):
         h = F.layer_norm(x, (width,), eps=EPS) * scale1 + shift1
         q, k, v = self.qkv(h).view(rows, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         end = begin + length
-        keys[:, :, begin:end] = F.normalize(k, dim=-1)
+        # In float32, as the scale goes up to 100 and multiplies every rounding.
+        q = (F.normalize(q.float(), dim=-1) * self.scale).to(x.dtype)
+        keys[:, :, begin:end] = F.normalize(k.float(), dim=-1)
         values[:, :, begin:end] = v
-        mixed = F.scaled_dot_product_attention(
-            F.normalize(q, dim=-1) * self.scale, keys[:, :, :end], values[:, :, :end], scale=1.0
-        )
+        mixed = F.scaled_dot_product_attention(q, keys[:, :, :end], values[:, :, :end], scale=1.0)
         x = x + gain1 * self.proj(mixed.transpose(1, 2).reshape(x.shape))
         h = F.layer_norm(x, (width,), eps=EPS) * scale2 + shift2
         out: Tensor = x + gain2 * self.fc2(F.gelu(self.fc1(h), approximate="tanh"))
@@ -199,9 +199,10 @@ def _renamed(state: Mapping[str, Tensor], config: Config) -> dict[str, Tensor]:
         bias = [ours.pop(f"{block}attn.{name}") for name in ("q_bias", "zero_k_bias", "v_bias")]
         ours[f"{block}qkv.bias"] = torch.cat(bias)
         scale = ours.pop(f"{block}attn.scale_mul_1H11")[0]
-        ours[f"{block}scale"] = scale.clamp(max=math.log(100)).exp()
+        ours[f"{block}scale"] = scale.float().clamp(max=math.log(100)).exp()
     levels = ours.pop("lvl_embed.weight")[state["lvl_1L"].flatten()]
-    ours["pos"] = levels + ours.pop("pos_1LC")[0]
+    summed = levels.float() + ours.pop("pos_1LC")[0]
+    ours["pos"] = summed.to(ours["word_embed.weight"].dtype)
     return ours
 
 
