@@ -24,7 +24,9 @@ __all__ = ["Begun", "Canvas", "Step", "eager_step", "sequential"]
 class Canvas(Protocol):
     """How a family turns picture tokens into vectors and hidden vectors into logits of codes."""
 
-    size: int
+    @property
+    def size(self) -> int:
+        """How many codes there are."""
 
     def vectors(self, tokens: Tensor) -> Tensor:
         """Vectors (..., width) of picture tokens: codes, then fixed tokens from `size` on."""

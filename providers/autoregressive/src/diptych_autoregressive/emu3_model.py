@@ -17,10 +17,10 @@ from diptych.image import Image
 from diptych.local import devices, tensors
 
 from .cache import KVCache, KVStore, Tokens
-from .raster import Raster, sampler_of
 from .family import Drawn, Event, Files, Job, Runtime
 from .grammar import Grammar
 from .llama import Decoder
+from .raster import Raster, sampler_of
 from .sequence import Segment, codes_of, mark, segment
 from .weights import Weights, check_memory, shards
 

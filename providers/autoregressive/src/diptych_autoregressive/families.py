@@ -6,12 +6,19 @@ from difflib import get_close_matches
 
 from diptych.errors import UnknownModel
 
-from . import emu3, llamagen, mar, var
+from . import chameleon, emu3, janus, llamagen, mar, var
 from .family import Family, Files
 
 __all__ = ["FAMILIES", "family_of"]
 
-FAMILIES: tuple[Family, ...] = (emu3.FAMILY, var.FAMILY, mar.FAMILY, llamagen.FAMILY)
+FAMILIES: tuple[Family, ...] = (
+    emu3.FAMILY,
+    janus.FAMILY,
+    var.FAMILY,
+    mar.FAMILY,
+    llamagen.FAMILY,
+    chameleon.FAMILY,
+)
 
 
 def family_of(files: Files) -> Family:

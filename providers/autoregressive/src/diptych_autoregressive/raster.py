@@ -1,4 +1,4 @@
-"""Drawing a batch with a raster model: read the prompts, decode, show what is done so far."""
+"""A batch on a raster model: read the prompts, decode row by row, show what is done so far."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from diptych.errors import InvalidInput
 from diptych.events import Preview, Progress
 from diptych.image import Image
 
@@ -56,10 +57,16 @@ class Raster:
         """Decode a batch: `prompts` are the ids of each branch of guidance, up to the first code.
 
         Returns codes (n, rows * columns) and the cache, whose rows are all pictures of the first
-        branch, then all of the second. The last code of a picture has not been read.
+        branch, then all of the second. The last code of a picture has not been read. Raises
+        `InvalidInput` when they do not fit in the model's context.
         """
         n = len(job.seeds)
-        longest = max(map(len, prompts)) + grammar.body
+        longest, context = max(map(len, prompts)) + grammar.body, self.decoder.shape.context
+        if longest > context:
+            raise InvalidInput(
+                f"the text and the picture are {longest:,} tokens, and the model reads {context:,}; say "
+                "it in fewer words, or ask for a smaller size"
+            )
         cache = self.decoder.new_cache(n * len(prompts), longest)
         begun = self._read(prompts, n, cache)
         yield None

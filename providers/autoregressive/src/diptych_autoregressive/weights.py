@@ -143,10 +143,14 @@ def numbers_in(paths: Sequence[Path]) -> int:
     """How many numbers safetensors files hold, from their headers."""
     total = 0
     for path in paths:
-        with path.open("rb") as file:
-            (size,) = struct.unpack("<Q", file.read(8))
-            header = json.loads(file.read(min(size, 100_000_000)))
-        total += sum(prod(each["shape"]) for name, each in header.items() if name != "__metadata__")
+        try:
+            with path.open("rb") as file:
+                (size,) = struct.unpack("<Q", file.read(8))
+                header = json.loads(file.read(min(size, 100_000_000)))
+            header.pop("__metadata__", None)
+            total += sum(prod(each["shape"]) for each in header.values())
+        except (ValueError, KeyError, TypeError, AttributeError, struct.error):
+            raise InvalidInput(f"{path} is not a safetensors file") from None
     return total
 
 
