@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .native import Ask, Native, Text, even, falling, shift_of
+from .native import Ask, Native, Text, decoded, encoded, even, falling, room, shift_of, tokens
 
 __all__ = ["Flux"]
 
@@ -34,7 +34,7 @@ class Flux(Native):
 
     def encode(self, prompt: str, length: int) -> Text:
         clip, t5 = self.parts["text_encoder"], self.parts["text_encoder_2"]
-        ids, _ = tokens(self.parts["tokenizer"], prompt, clip.config.max_position_embeddings)
+        ids, _ = tokens(self.parts["tokenizer"], prompt, room(self.parts["tokenizer"], clip))
         pooled = clip(ids.to(self.device)).pooler_output[0]
         ids, cut = tokens(self.parts["tokenizer_2"], prompt, length)
         return Text(t5(ids.to(self.device))[0][0].to(self.dtype), pooled.to(self.dtype), cut)
@@ -83,29 +83,3 @@ class Flux(Native):
             ids = torch.stack([torch.zeros_like(each[0]), *each], dim=-1).reshape(-1, 3)
             self._ids[grid] = ids.to(self.device, self.dtype)
         return self._ids[grid]
-
-
-def tokens(tokenizer: Any, prompt: str, length: int) -> tuple[Tensor, str]:
-    """Token ids (1, length), padded, and the part of the prompt that did not fit."""
-    ids = tokenizer(
-        prompt, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
-    ).input_ids
-    whole = tokenizer(prompt).input_ids
-    if len(whole) <= length:
-        return ids, ""
-    return ids, str(tokenizer.decode(whole[length - 1 :], skip_special_tokens=True)).strip()
-
-
-def encoded(vae: Any, picture: Tensor) -> Tensor:
-    """Latent planes (C, h, w), float32, of a picture (3, H, W); the mode of the posterior."""
-    found = vae.encode(picture[None])
-    planes = found.latents if hasattr(found, "latents") else found.latent_dist.mode()
-    shift = vae.config.get("shift_factor") or 0.0
-    return (planes[0].float() - shift) * vae.config.scaling_factor  # type: ignore[no-any-return]
-
-
-def decoded(vae: Any, planes: Tensor) -> Tensor:
-    """The picture (3, H, W) of latent planes (C, h, w)."""
-    shift = vae.config.get("shift_factor") or 0.0
-    unscaled = planes / vae.config.scaling_factor + shift
-    return vae.decode(unscaled[None], return_dict=False)[0][0]  # type: ignore[no-any-return]

@@ -17,7 +17,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Ask", "Native", "Text", "falling"]
+__all__ = [
+    "Ask",
+    "Native",
+    "Text",
+    "decoded",
+    "encoded",
+    "even",
+    "falling",
+    "room",
+    "shift_of",
+    "tokens",
+]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -159,3 +170,34 @@ def shift_of(scheduler: Any, tokens: int) -> float:
 def even(first: float, steps: int) -> list[float]:
     """`steps` levels from `first` down to `first` / `steps`."""
     return [float(each) for each in np.linspace(first, first / steps, steps)]
+
+
+def tokens(tokenizer: Any, prompt: str, length: int) -> tuple[Tensor, str]:
+    """Token ids (1, length), padded, and the part of the prompt that did not fit."""
+    ids = tokenizer(
+        prompt, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
+    ).input_ids
+    whole = tokenizer(prompt).input_ids
+    if len(whole) <= length:
+        return ids, ""
+    return ids, str(tokenizer.decode(whole[length - 1 :], skip_special_tokens=True)).strip()
+
+
+def room(tokenizer: Any, encoder: Any) -> int:
+    """The most tokens that a CLIP text encoder takes."""
+    return int(min(tokenizer.model_max_length, encoder.config.max_position_embeddings))
+
+
+def encoded(vae: Any, picture: Tensor) -> Tensor:
+    """Latent planes (C, h, w), float32, of a picture (3, H, W); the mode of the posterior."""
+    found = vae.encode(picture[None])
+    planes = found.latents if hasattr(found, "latents") else found.latent_dist.mode()
+    shift = vae.config.get("shift_factor") or 0.0
+    return (planes[0].float() - shift) * vae.config.scaling_factor  # type: ignore[no-any-return]
+
+
+def decoded(vae: Any, planes: Tensor) -> Tensor:
+    """The picture (3, H, W) of latent planes (C, h, w)."""
+    shift = vae.config.get("shift_factor") or 0.0
+    unscaled = planes / vae.config.scaling_factor + shift
+    return vae.decode(unscaled[None], return_dict=False)[0][0]  # type: ignore[no-any-return]
