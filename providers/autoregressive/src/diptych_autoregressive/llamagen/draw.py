@@ -13,6 +13,7 @@ from diptych.errors import InvalidInput
 from diptych.events import Preview, Progress
 from diptych.image import Image
 from diptych.local import checkpoints
+from diptych.local.graphs import Graph
 
 from ..family import Drawn, Event, Files, Job, Runtime
 from ..painting import fitting, generators, one_by_one, painted, preview_steps, weights
@@ -22,7 +23,7 @@ from .captions import Captions
 from .family import ENCODER, Layout
 from .model import HEADS, Cache, LlamaGen, Options, sample
 
-__all__ = ["Graph", "LlamaGenModel", "load"]
+__all__ = ["LlamaGenModel", "TokenGraph", "load"]
 
 PARTS = ("model", "module", "state_dict")
 """Under which of these names a checkpoint holds its tensors depends on how it was trained."""
@@ -71,12 +72,11 @@ def _captions(folder: Path, layout: Layout, runtime: Runtime) -> Captions:
     return Captions.load(found, runtime.device, runtime.dtype)
 
 
-class Graph:
+class TokenGraph:
     """`LlamaGen.step` of a single token as a CUDA graph over one cache; longer inputs run eagerly."""
 
     def __init__(self) -> None:
-        self._graph: torch.cuda.CUDAGraph | None = None
-        self._x = self._position = self._logits = torch.empty(0)
+        self._graph: Graph | None = None
 
     def __call__(
         self, model: LlamaGen, x: Tensor, position: Tensor, cache: Cache, limit: int
@@ -84,20 +84,14 @@ class Graph:
         if x.shape[1] > 1:
             return model.step(x, position, cache, limit)
         if self._graph is None:
-            self._x, self._position = x.clone(), position.clone()
             whole = cache.seen.shape[2]
-            side: torch.cuda.Stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-            side.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(side):
-                model.step(self._x, self._position, cache, whole)
-            torch.cuda.current_stream().wait_stream(side)
-            self._graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self._graph):
-                self._logits = model.step(self._x, self._position, cache, whole)
-        self._x.copy_(x)
-        self._position.copy_(position)
-        self._graph.replay()
-        return self._logits
+
+            def run(x: Tensor, position: Tensor) -> Tensor:
+                return model.step(x, position, cache, whole)
+
+            self._graph = Graph(run, (x, position))
+        logits: Tensor = self._graph(x, position)
+        return logits
 
 
 class LlamaGenModel:
@@ -180,5 +174,5 @@ class LlamaGenModel:
         """The cache for a batch, that of the last one if it fits; on CUDA with its graph."""
         if self._cache is None or self._cache.kv.shape[2] != rows:
             self._cache = None  # freed before the next one is made
-            self._step = Graph() if self._runtime.device.startswith("cuda") else LlamaGen.step
+            self._step = TokenGraph() if self._runtime.device.startswith("cuda") else LlamaGen.step
             self._cache = Cache.of(self.model, rows, self._side)

@@ -12,12 +12,14 @@ from torch import Tensor
 from diptych.errors import InvalidInput
 from diptych.events import Preview, Progress
 from diptych.image import Image
+from diptych.local.graphs import Graph
 from diptych.local.tensors import from_image
 
 from ..family import Drawn, Event, Files, Job, Runtime
 from ..kl import Autoencoder
 from ..painting import fitting, generators, one_by_one, painted, preview_steps, weights
 from .family import Layout
+from .head import Head, Steps
 from .model import HEADS, MAR, Options, inpaint_orders, orders, sample
 
 __all__ = ["MARModel", "load"]
@@ -47,10 +49,40 @@ def load(files: Files, folder: Path, layout: Layout, runtime: Runtime) -> MARMod
     return MARModel(model, autoencoder, side, runtime)
 
 
+class HeadGraphs:
+    """`Head.denoise` as CUDA graphs, one for each number of tokens that a pass predicts."""
+
+    def __init__(self, head: Head) -> None:
+        self._head = head
+        self._graphs: dict[tuple[object, ...], Graph] = {}
+        self._pool = torch.cuda.graph_pool_handle()
+
+    def __call__(
+        self,
+        z: Tensor,
+        start: Tensor,
+        noise: Tensor,
+        cfg: Tensor,
+        steps: Steps,
+        temperature: float,
+    ) -> Tensor:
+        key = (z.shape, noise.shape, temperature)
+        if key not in self._graphs:
+
+            def run(z: Tensor, start: Tensor, noise: Tensor, cfg: Tensor) -> Tensor:
+                return self._head.denoise(z, start, noise, cfg, steps, temperature)
+
+            self._graphs[key] = Graph(run, (z, start, noise, cfg), self._pool)
+        latents: Tensor = self._graphs[key](z, start, noise, cfg)
+        return latents
+
+
 class MARModel:
     def __init__(self, model: MAR, autoencoder: Autoencoder, side: int, runtime: Runtime) -> None:
         self.model, self.autoencoder = model, autoencoder
         self._side, self._runtime = side, runtime
+        on_cuda = runtime.device.startswith("cuda")
+        self._denoise = HeadGraphs(model.head) if on_cuda else None
 
     def picture_bytes(self, payload: Mapping[str, Any]) -> int:
         config = self.model.config
@@ -86,6 +118,7 @@ class MARModel:
             options,
             source=source,
             masked=masked,
+            denoise=self._denoise,
         )
         for each in passes:
             done = each.index + 1

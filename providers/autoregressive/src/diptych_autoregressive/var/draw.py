@@ -13,6 +13,7 @@ from diptych.errors import InvalidInput
 from diptych.events import Preview, Progress
 from diptych.image import Image
 from diptych.local import checkpoints
+from diptych.local.graphs import Graph
 from diptych.local.tensors import from_image
 
 from ..family import Drawn, Event, Files, Job, Runtime
@@ -55,7 +56,8 @@ class Graphs:
     """`step` as one CUDA graph per scale, captured when a scale first runs with these buffers."""
 
     def __init__(self) -> None:
-        self._graphs: dict[int, tuple[torch.cuda.CUDAGraph, tuple[Tensor, Tensor]]] = {}
+        self._graphs: dict[int, Graph] = {}
+        self._pool = torch.cuda.graph_pool_handle()
 
     def __call__(
         self,
@@ -67,19 +69,13 @@ class Graphs:
     ) -> tuple[Tensor, Tensor]:
         if index not in self._graphs:
             before = buffers.f_hat.clone()  # all else that a step writes, it writes again
-            side: torch.cuda.Stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-            side.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(side):
-                step(model, tokenizer, buffers, index, options)
-            torch.cuda.current_stream().wait_stream(side)
-            graph = torch.cuda.CUDAGraph()
-            first = next(iter(self._graphs.values()), None)
-            with torch.cuda.graph(graph, pool=None if first is None else first[0].pool()):
-                out = step(model, tokenizer, buffers, index, options)
-            self._graphs[index] = (graph, out)
+
+            def run() -> tuple[Tensor, Tensor]:
+                return step(model, tokenizer, buffers, index, options)
+
+            self._graphs[index] = Graph(run, (), self._pool)
             buffers.f_hat.copy_(before)
-        graph, out = self._graphs[index]
-        graph.replay()
+        out: tuple[Tensor, Tensor] = self._graphs[index]()
         return out
 
 

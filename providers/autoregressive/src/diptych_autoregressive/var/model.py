@@ -7,7 +7,7 @@ to f_hat, from which the input of the next scale is pooled and the picture is de
 `step` is one scale. It reads and writes the static tensors of `Buffers` alone, takes shapes from the
 scale's number, and neither allocates generators nor looks at values, so one CUDA graph per scale can
 be captured around it: fill `buffers.noise` and, for an edit, `buffers.kept` and `buffers.keep`, then
-replay. `sample(..., step=...)` takes the wrapped function.
+replay. `sample(..., step=...)` takes the wrapped function; `draw.Graphs` is it.
 """
 
 from __future__ import annotations
