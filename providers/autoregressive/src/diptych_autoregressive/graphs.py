@@ -7,6 +7,8 @@ host cannot keep up. A graph is captured for each shape of pass when it is first
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,26 +36,27 @@ class Steps:
 
     _spare: list[tuple[tuple[int, int, Sampler], KVCache, Step]] = field(default_factory=list)
 
-    def take(
+    @contextmanager
+    def lent(
         self, decoder: Decoder, canvas: Canvas, sampler: Sampler, rows: int, columns: int
-    ) -> tuple[KVCache, Step]:
-        """A cache of at least `columns`, and the step that writes it; nobody else gets them."""
+    ) -> Iterator[tuple[KVCache, Step]]:
+        """A cache of at least `columns`, and the step that writes it; nobody else has them meanwhile."""
         if decoder.norm.device.type != "cuda":
             cache = decoder.new_cache(rows, columns)
-            return cache, eager_step(decoder, canvas, cache, sampler)
-        columns = -(-columns // _BUCKET) * _BUCKET
-        for index, (key, cache, step) in enumerate(self._spare):
-            if key == (rows, columns, sampler):
-                del self._spare[index]
-                return cache, step
-        del self._spare[: len(self._spare) - _SPARE + 1]
-        cache = decoder.new_cache(rows, columns)
-        return cache, graph_step(decoder, canvas, cache, sampler)
-
-    def give_back(self, cache: KVCache, step: Step, sampler: Sampler) -> None:
-        """The batch is done, whatever came of it."""
-        if cache.numbers.device.type == "cuda":
-            self._spare.append(((cache.numbers.shape[1], cache.columns, sampler), cache, step))
+            yield cache, eager_step(decoder, canvas, cache, sampler)
+            return
+        key = (rows, -(-columns // _BUCKET) * _BUCKET, sampler)
+        found = next((each for each in self._spare if each[0] == key), None)
+        if found is None:
+            del self._spare[: len(self._spare) - _SPARE + 1]
+            cache = decoder.new_cache(rows, key[1])
+            found = key, cache, graph_step(decoder, canvas, cache, sampler)
+        else:
+            self._spare.remove(found)
+        try:
+            yield found[1:]
+        finally:
+            self._spare.append(found)
 
 
 def graph_step(decoder: Decoder, canvas: Canvas, cache: KVCache, sampler: Sampler) -> Step:

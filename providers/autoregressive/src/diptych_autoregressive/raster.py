@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,9 +16,10 @@ from diptych.events import Preview, Progress
 from diptych.image import Image
 
 from .cache import KVCache, KVStore, Tokens
-from .decode import Begun, Canvas, eager_step, sequential
+from .decode import Begun, Canvas, sequential
 from .family import Event, Job
 from .grammar import Grammar
+from .graphs import Steps
 from .llama import Decoder
 from .sampling import Noise, Sampler
 
@@ -45,6 +46,7 @@ class Raster:
     words: Tensor
     canvas: Canvas
     store: KVStore
+    steps: Steps = field(default_factory=Steps)
 
     def codes(
         self,
@@ -57,8 +59,9 @@ class Raster:
         """Decode a batch: `prompts` are the ids of each branch of guidance, up to the first code.
 
         Returns codes (n, rows * columns) and the cache, whose rows are all pictures of the first
-        branch, then all of the second. The last code of a picture has not been read. Raises
-        `InvalidInput` when they do not fit in the model's context.
+        branch, then all of the second; it must be read before the caller's next step. The last code
+        of a picture has not been read. Raises `InvalidInput` when they do not fit in the model's
+        context.
         """
         n = len(job.seeds)
         longest, context = max(map(len, prompts)) + grammar.body, self.decoder.shape.context
@@ -67,23 +70,23 @@ class Raster:
                 f"the text and the picture are {longest:,} tokens, and the model reads {context:,}; say "
                 "it in fewer words, or ask for a smaller size"
             )
-        cache = self.decoder.new_cache(n * len(prompts), longest)
-        begun = self._read(prompts, n, cache)
-        yield None
-        step = eager_step(self.decoder, self.canvas, cache, sampler)
-        noise = Noise(job.seeds, self.canvas.size, begun.logits)
-        loop = sequential(step, begun, grammar, sampler, noise, n)
-        shown = _previews(job.previews, grammar)
-        while True:
-            try:
-                codes = next(loop)
-            except StopIteration as end:
-                return end.value, cache
-            done = codes.shape[1]
-            yield Progress(done, grammar.codes, "tokens") if job.watched else None
-            if done in shown:
-                for picture in range(n):
-                    yield Preview(paint(codes[picture]), shown.index(done), picture)
+        rows = n * len(prompts)
+        with self.steps.lent(self.decoder, self.canvas, sampler, rows, longest) as (cache, step):
+            begun = self._read(prompts, n, cache)
+            yield None
+            noise = Noise(job.seeds, self.canvas.size, begun.logits)
+            loop = sequential(step, begun, grammar, sampler, noise, n)
+            shown = _previews(job.previews, grammar)
+            while True:
+                try:
+                    codes = next(loop)
+                except StopIteration as end:
+                    return end.value, cache
+                done = codes.shape[1]
+                yield Progress(done, grammar.codes, "tokens") if job.watched else None
+                if done in shown:
+                    for picture in range(n):
+                        yield Preview(paint(codes[picture]), shown.index(done), picture)
 
     def _read(self, prompts: Sequence[Tokens], n: int, cache: KVCache) -> Begun:
         """Read the prompts, from where the store knows them on, into rows of the cache."""

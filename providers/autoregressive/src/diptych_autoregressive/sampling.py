@@ -82,11 +82,21 @@ class Noise:
         for picture, start in enumerate(starts):
             drawn, generator = self._drawn[picture], self._generators[picture]
             while len(drawn) < start - self._first[picture] + count:
-                fresh = torch.empty(self._size, dtype=self._dtype)
-                drawn.append(fresh.exponential_(1, generator=generator))
+                drawn.append(self._draw(generator))
             begin = start - self._first[picture]
             rows.append(torch.stack(drawn[begin : begin + count]))
-        return torch.stack(rows).to(self._device)
+        noise = torch.stack(rows)
+        if self._device.type != "cuda":
+            return noise.to(self._device)
+        # From pinned memory the copy does not wait for the passes before it.
+        uniform = noise.pin_memory().to(self._device, non_blocking=True)
+        return torch.log1p(uniform.neg_()).neg_().to(self._dtype)
+
+    def _draw(self, generator: torch.Generator) -> Tensor:
+        """Noise of one position; for CUDA what the CPU makes it from, which takes a fifth of the time."""
+        if self._device.type == "cuda":
+            return torch.empty(self._size, dtype=torch.float64).uniform_(generator=generator)
+        return torch.empty(self._size, dtype=self._dtype).exponential_(1, generator=generator)
 
     def forget(self, starts: Sequence[int]) -> None:
         """Drop the noise of the positions before `starts`."""

@@ -126,11 +126,12 @@ def _after_gelu(block: Any, kind: torch.dtype) -> int:
             continue
         if net[0].approximate == "tanh" and type(net[-1]) is nn.Linear and _worthwhile("", net[-1]):
             net[-1] = Eight(net[-1], kind, gelu_from=0)
-            net[0] = net[0].proj
+            first: Any = net[0]
+            net[0] = first.proj
             count += 1
     if type(block).__name__ == "FluxSingleTransformerBlock" and _worthwhile("", block.proj_out):
-        first = block.proj_out.in_features - block.mlp_hidden_dim  # what attention gave comes first
-        block.proj_out = Eight(block.proj_out, kind, gelu_from=first)
+        attention = block.proj_out.in_features - block.mlp_hidden_dim  # what it gave comes first
+        block.proj_out = Eight(block.proj_out, kind, gelu_from=attention)
         block.act_mlp = nn.Identity()
         count += 1
     return count

@@ -118,30 +118,23 @@ class Pace:
             block.compile(fullgraph=True)
         self._passes.captures = True
 
-    def changed(self) -> None:
-        """The transformer has other modules than before, an adapter for one: forget what was captured."""
-        if self._device.type == "cuda":
-            self._passes.forget()
-
 
 class _Passes:
     """The passes of one transformer: cuDNN's attention where it can, else the next best kernel, and,
-    once `captures` is set, a graph for every shape that comes a second time."""
+    once `captures` is set, a graph for every shape that comes a second time. A graph would not notice
+    that adapters change, so there are none with adapters."""
 
     def __init__(self, transformer: nn.Module) -> None:
         self.captures = False
+        self._transformer = transformer
         self._forward = transformer.forward
         self._seen: OrderedDict[Any, Graph | None] = OrderedDict()
         self._pool: Any = None
         transformer.forward = functools.wraps(self._forward)(self._run)
 
-    def forget(self) -> None:
-        self._seen.clear()
-        self._pool = None
-
     def _run(self, *values: Any, **named: Any) -> Any:
         with sdpa_kernel(_BACKENDS, set_priority=True):
-            if not self.captures or values:
+            if not self.captures or values or getattr(self._transformer, "peft_config", None):
                 return self._forward(*values, **named)
             tensors = {name: each for name, each in named.items() if isinstance(each, Tensor)}
             rest = {name: each for name, each in named.items() if name not in tensors}
