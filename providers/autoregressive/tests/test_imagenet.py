@@ -52,7 +52,8 @@ def test_all_but_three_names_that_two_classes_share_lead_to_their_class():
         ("fox", "'red fox' (277)"),
         ("crane", "134 is crane, crane bird; 517 is"),
         ("panda", "388 is giant panda"),
-        ("a fox reading a book", "not one of ImageNet's 1000 classes"),
+        ("a fox reading a book", "near it: 'red fox' (277), 'comic book' (917)"),
+        ("zzz", 'try "golden retriever" or 207'),
     ],
 )
 def test_what_is_no_class_is_refused_with_a_hint(label, said):

@@ -75,13 +75,26 @@ def find(label: object, classes: int = CLASSES, *, name: str = "label") -> int:
     if found:
         which = "; ".join(f"{number} is {', '.join(_names()[number])}" for number in found)
         raise InvalidInput(f"{name}={label!r} names several classes; give a number: {which}")
-    key = _key(label)
-    within = [each for each in _numbers() if key in each.split()]
-    within.sort(key=lambda each: (not each.endswith(key), len(each)))
-    near = (within or get_close_matches(key, _numbers(), n=3))[:3]
+    near = _near(_key(label))
     shown = ", ".join(
         f"{class_name(number)!r} ({number})"
         for number in dict.fromkeys(_numbers()[each][0] for each in near)
     )
     hint = f"; near it: {shown}" if shown else '; try "golden retriever" or 207'
     raise InvalidInput(f"{name}={label!r} is not one of ImageNet's 1000 classes{hint}")
+
+
+def _near(key: str) -> list[str]:
+    """At most three names: those with the word in them, else like it, else with a word of it."""
+    if within := _with(key):
+        return within[:3]
+    if close := get_close_matches(key, _numbers(), n=3):
+        return close
+    words = [_with(word) for word in key.split() if len(word) > 2]
+    return [names[0] for names in words if names][:3]
+
+
+def _with(word: str) -> list[str]:
+    """The names that contain a word, those that end with it first."""
+    names = (name for name in _numbers() if word in name.split())
+    return sorted(names, key=lambda name: (not name.endswith(word), len(name)))
