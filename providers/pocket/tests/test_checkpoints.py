@@ -5,26 +5,40 @@ import json
 from importlib.metadata import entry_points
 from pathlib import Path
 
+import diptych_pocket
 import pytest
 
-import diptych_pocket
-
-FOLDERS = {"diffusers.pocket": diptych_pocket.diffusion(), "autoregressive.pocket": diptych_pocket.autoregressive()}
+FOLDERS = {
+    "diffusers.pocket": diptych_pocket.diffusion(),
+    "autoregressive.pocket": diptych_pocket.autoregressive(),
+}
 
 
 @pytest.mark.parametrize("folder", FOLDERS.values(), ids=FOLDERS)
 def test_every_weight_file_has_the_checksum_on_the_card(folder: Path) -> None:
     card = json.loads((folder / "diptych.json").read_text())
-    files = {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.rglob("*.safetensors")}
+    files = {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*.safetensors")
+    }
     assert files == card["sha256"]
 
 
 def test_the_weights_are_small_enough_to_ship() -> None:
-    assert sum(path.stat().st_size for folder in FOLDERS.values() for path in folder.rglob("*.safetensors")) <= 64 * 2**20
+    assert (
+        sum(
+            path.stat().st_size
+            for folder in FOLDERS.values()
+            for path in folder.rglob("*.safetensors")
+        )
+        <= 64 * 2**20
+    )
 
 
 def test_only_safetensors_and_text_are_shipped() -> None:
-    kinds = {path.suffix for folder in FOLDERS.values() for path in folder.rglob("*") if path.is_file()}
+    kinds = {
+        path.suffix for folder in FOLDERS.values() for path in folder.rglob("*") if path.is_file()
+    }
     assert kinds == {".safetensors", ".json"}
 
 

@@ -28,6 +28,9 @@ EDITS = (
 class NextCode(nn.Module):
     """The text model's loss on the visual tokens of a batch of sequences."""
 
+    offsets: torch.Tensor  # of an image's visual tokens from its start
+    line_ends: torch.Tensor
+
     def __init__(self, model: Emu3ForConditionalGeneration, words: Words) -> None:
         super().__init__()
         self.text_model, self.visual = model.model.text_model, words.visual
@@ -44,14 +47,11 @@ class NextCode(nn.Module):
         ids = ids.scatter(1, (starts[:, :, None] + self.line_ends).view(n, -1), self.eol)
         hidden = self.text_model(input_ids=ids, use_cache=False).last_hidden_state
         hidden = hidden.gather(1, (places - 1)[:, :, None].expand(-1, -1, hidden.shape[2]))
-        logits = F.linear(
-            hidden, self.text_model.embed_tokens.weight[self.visual : self.visual + CODES]
-        )
-        return (
-            F.cross_entropy(logits.float().view(-1, CODES), codes.view(-1), reduction="none")
-            .view(starts.shape[0], starts.shape[1], -1)
-            .mean((0, 2))
-        )
+        head = self.text_model.embed_tokens.weight[self.visual : self.visual + CODES]
+        logits = F.linear(hidden, head)
+        logits = logits.float().view(-1, CODES)
+        losses = F.cross_entropy(logits, codes.view(-1), reduction="none")
+        return losses.view(*starts.shape, -1).mean((0, 2))
 
 
 def train(run: Run) -> None:

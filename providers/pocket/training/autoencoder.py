@@ -114,4 +114,4 @@ class Latents:
     @torch.no_grad()
     def decode(self, packed: torch.Tensor) -> torch.Tensor:
         latents = models.unpack(packed) / self.facts["scaling_factor"] + self.facts["shift_factor"]
-        return torch.cat([self.decoder(part) for part in latents.split(128)])
+        return torch.cat([self.decoder(part) for part in torch.split(latents, 128)])

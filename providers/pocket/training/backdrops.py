@@ -38,9 +38,8 @@ class _Brush:
         """From top to bottom through evenly spaced colours."""
         at = self.y[:, None] * (len(stops) - 1)
         shares = [(1 - (at - i).abs()).clamp(0, 1) for i in range(len(stops))]
-        return sum(
-            share * self.colour(*stop) for share, stop in zip(shares, stops, strict=True)
-        ).expand(-1, -1, SIZE, SIZE)
+        parts = [share * self.colour(*stop) for share, stop in zip(shares, stops, strict=True)]
+        return torch.stack(parts).sum(0).expand(-1, -1, SIZE, SIZE)
 
     def noise(self, cells: int, channels: int = 1) -> torch.Tensor:
         coarse = torch.rand(

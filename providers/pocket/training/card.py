@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from training import world
+from training import figures, world
 from training.run import Run
 from training.words import known_words
 
@@ -52,7 +52,13 @@ def checksums(folder: Path) -> dict[str, str]:
     }
 
 
+def read(folder: Path) -> dict[str, Any]:
+    card: dict[str, Any] = json.loads((folder / NAME).read_text())
+    return card
+
+
 def main(run: Run) -> None:
-    """Bring the cards of both folders up to date with the grammar."""
+    """Bring the cards of both folders and the README up to date with the grammar."""
     for folder in FOLDERS:
-        write(folder, json.loads((folder / NAME).read_text()))
+        write(folder, read(folder))
+    figures.write(*map(read, FOLDERS))

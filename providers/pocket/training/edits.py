@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 import numpy as np
 
@@ -46,6 +47,7 @@ _STARTS = (
     "great, now ",
     "next, ",
 )
+Attributes = dict[str, int]  # of one scene
 _PARTICIPLE = {READING: "reading", HOLDING: "holding", NEXT_TO: "next to", UNDER: "under"}
 
 
@@ -115,21 +117,23 @@ def _change_wear(edited: Scenes, rows: np.ndarray, rng: np.random.Generator) -> 
         other == wear, world.WEAR[0] + (other - world.WEAR[0] + 1) % len(world.WEAR), other
     )
     edited["wear"] = np.where(rows, np.where(remove, NOTHING, other), wear)
-    clash = (
-        rows & (edited["relation"] == UNDER) & (edited["wear"] != NOTHING)
-    )  # no room for a hat under a cloud
+    # There is no room for a hat under a cloud.
+    clash = rows & (edited["relation"] == UNDER) & (edited["wear"] != NOTHING)
     edited["relation"] = np.where(clash, NEXT_TO, edited["relation"])
 
 
 def instruction(before: Scenes, after: Scenes, kind: int, row: int, r: random.Random) -> str:
     """Words that ask for the edit from `before` to `after`."""
-    phrase = _PHRASES[KINDS[kind]](
-        *({key: int(part[key][row]) for key in world.ATTRIBUTES} for part in (before, after)), r
-    )
+    old, new = _attributes(before, row), _attributes(after, row)
+    phrase = _PHRASES[KINDS[kind]](old, new, r)
     return dress(r.choice(_STARTS) + phrase, r)
 
 
-def _subject(before: dict[str, int], after: dict[str, int], r: random.Random) -> str:
+def _attributes(scenes: Scenes, row: int) -> Attributes:
+    return {key: int(scenes[key][row]) for key in world.ATTRIBUTES}
+
+
+def _subject(before: Attributes, after: Attributes, r: random.Random) -> str:
     old, new = name(before["subject"], r), name(after["subject"], r)
     a_new = article(new, r)
     return r.choice((
@@ -143,7 +147,7 @@ def _subject(before: dict[str, int], after: dict[str, int], r: random.Random) ->
     ))  # fmt: skip
 
 
-def _background(before: dict[str, int], after: dict[str, int], r: random.Random) -> str:
+def _background(before: Attributes, after: Attributes, r: random.Random) -> str:
     phrase = background_phrase(after["background"], r)
     templates = [
         f"put it {phrase}", f"make it {phrase}", phrase, f"move it {phrase}", f"now {phrase}", f"place it {phrase}", f"show it {phrase}",
@@ -175,7 +179,7 @@ def _background(before: dict[str, int], after: dict[str, int], r: random.Random)
     return r.choice(templates)
 
 
-def _style(before: dict[str, int], after: dict[str, int], r: random.Random) -> str:
+def _style(before: Attributes, after: Attributes, r: random.Random) -> str:
     of, tail, adjective = (r.choice(words) for words in STYLE_WORDS[STYLES[after["style"]]])
     old = r.choice(STYLE_WORDS[STYLES[before["style"]]][0])
     return r.choice((
@@ -186,7 +190,7 @@ def _style(before: dict[str, int], after: dict[str, int], r: random.Random) -> s
     ))  # fmt: skip
 
 
-def _item(before: dict[str, int], after: dict[str, int], r: random.Random) -> str:
+def _item(before: Attributes, after: Attributes, r: random.Random) -> str:
     subject = name(after["subject"], r)
     if after["relation"] == NONE:
         old = name(before["item"], r)
@@ -216,7 +220,7 @@ def _added(thing: str, relation: int, subject: str, r: random.Random) -> str:
     return r.choice((*particular, f"add {thing}"))
 
 
-def _wear(before: dict[str, int], after: dict[str, int], r: random.Random) -> str:
+def _wear(before: Attributes, after: Attributes, r: random.Random) -> str:
     subject = name(after["subject"], r)
     if after["wear"] == NOTHING:
         old = name(before["wear"], r)
@@ -249,7 +253,7 @@ def _removals(old: str, subject: str) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-_PHRASES = {
+_PHRASES: dict[str, Callable[[Attributes, Attributes, random.Random], str]] = {
     "subject": _subject,
     "background": _background,
     "style": _style,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline
@@ -15,41 +16,27 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from training import card, flow, models, world
+from training import card, figures, flow, models, world
 from training.run import Run, load
 from training.words import CODES, EMU3, GRID, LENGTH, Words
 
-README = Path("README.md")
-BEGIN, END = "<!-- figures: written by `python -m training export` -->", "<!-- end of figures -->"
-
 
 def main(run: Run) -> None:
+    """Write both folders with their cards, and the tables of the README."""
     evaluation = json.loads((run.inputs / "evaluation.json").read_text())
     judge = {key: evaluation[key] for key in ("prompts", "seed", "judge")}
-    for paradigm, write in (("diffusion", _diffusion), ("autoregressive", _autoregressive)):
-        folder = card.PACKAGE / paradigm
+    writers = {"diffusion": _diffusion, "autoregressive": _autoregressive}
+    for folder in card.FOLDERS:
+        measured = evaluation[folder.name]
         shutil.rmtree(folder, ignore_errors=True)
-        facts = write(run, folder, evaluation[paradigm])
+        facts = writers[folder.name](run, folder, measured)
         for path in folder.rglob("*.safetensors"):
             path.chmod(0o644)
-        card.write(
-            folder,
-            {
-                "name": f"{facts.pop('provider')}/pocket",
-                **facts,
-                "evaluation": {**judge, **evaluation[paradigm]},
-            },
-        )
-    _figures(
-        evaluation,
-        {
-            name: json.loads((run.inputs / f"{name}.json").read_text())
-            for name in ("autoencoder", "tokenizer")
-        },
-    )
+        card.write(folder, {**facts, "evaluation": {**judge, **measured}})
+    figures.write(*(card.read(folder) for folder in card.FOLDERS))
 
 
-def _diffusion(run: Run, folder: Path, measured: dict) -> dict:
+def _diffusion(run: Run, folder: Path, measured: dict[str, Any]) -> dict[str, Any]:
     words, parts, vae = run.words, models.Flow(), models.autoencoder()
     load(run.inputs, "flow", parts)
     load(run.inputs, "autoencoder", vae)
@@ -64,7 +51,7 @@ def _diffusion(run: Run, folder: Path, measured: dict) -> dict:
     )  # fmt: skip
     pipeline.to(torch.float16).save_pretrained(folder, safe_serialization=True)
     return {
-        "provider": "diffusers",
+        "name": "diffusers/pocket",
         "defaults": {"num_inference_steps": measured["steps"], "true_cfg_scale": measured["guidance"], "negative_prompt": "", "max_sequence_length": LENGTH},
         "training": {"autoencoder": latents, "flow": json.loads((run.inputs / "flow.json").read_text())},
     }  # fmt: skip
@@ -76,7 +63,7 @@ def _tokenizer(words: Words, template: str) -> PreTrainedTokenizerFast:
     )  # fmt: skip
 
 
-def _autoregressive(run: Run, folder: Path, measured: dict) -> dict:
+def _autoregressive(run: Run, folder: Path, measured: dict[str, Any]) -> dict[str, Any]:
     words = run.words
     model = models.emu3(words).eval()
     load(run.inputs, "ar", model.model.text_model)
@@ -108,7 +95,7 @@ def _autoregressive(run: Run, folder: Path, measured: dict) -> dict:
     )
     Emu3Processor(images, tokenizer).save_pretrained(folder)
     return {
-        "provider": "autoregressive",
+        "name": "autoregressive/pocket",
         "defaults": {
             "guidance_scale": measured["guidance"],
             **sampling,
@@ -129,48 +116,3 @@ def _autoregressive(run: Run, folder: Path, measured: dict) -> dict:
             for name in ("tokenizer", "ar")
         },
     }
-
-
-def _figures(evaluation: dict, codecs: dict[str, dict]) -> None:
-    """Rewrite the generated part of the README."""
-    columns = ("subject", "item", "wear", "background", "style")
-    row = lambda name, values: (
-        "| " + " | ".join([name, *(f"{values[c]:.1f}" for c in columns)]) + " |"
-    )
-    head = lambda title: [
-        "| " + " | ".join([title, "subject", "object", "worn", "background", "style"]) + " |",
-        "|---" * 6 + "|",
-    ]
-    diffusion, autoregressive, judge = (
-        evaluation[key] for key in ("diffusion", "autoregressive", "judge")
-    )
-    ways = {f"diffusion, {name}": scores for name, scores in diffusion["edits"].items()}
-    ways |= {f"autoregressive, {name}": scores for name, scores in autoregressive["edits"].items()}
-    lines = [
-        BEGIN, "",
-        f"Drawn as asked, {evaluation['prompts']} held-back prompts, percent:", "",
-        *head("model"),
-        row(f"diffusion, {diffusion['steps']} steps, guidance {diffusion['guidance']}", diffusion["held_back"]),
-        row(
-            f"autoregressive, guidance {autoregressive['guidance']}, temperature {autoregressive['temperature']}, top-k {autoregressive['top_k']}",
-            autoregressive["held_back"],
-        ),
-        row("the judge on true pictures", judge["drawn"]),
-        row("... through the autoencoder", judge["autoencoder"]),
-        row("... through the tokenizer", judge["tokenizer"]), "",
-        "One edit of each picture: how often the asked attribute became what was asked, percent:", "",
-        *head("edit"), *(row(f"{name} (all: {s['changed_all']:.1f})", s["changed"]) for name, s in ways.items()), "",
-        "How often an attribute that was not asked for stayed, percent:", "",
-        *head("edit"), *(row(name, s["kept"]) for name, s in ways.items()), "",
-        f"What is left of a true picture: {codecs['autoencoder']['psnr']} dB through the autoencoder, {codecs['tokenizer']['psnr']} dB through the tokenizer "
-        f"({codecs['tokenizer']['codes_used']} of 4,096 codes seen in one batch).",
-        "",
-        "Settings tried on 150 other held-back prompts, percent:", "",
-        *head("setting"),
-        *(row(f"diffusion, {name}", s) for name, s in diffusion["sweep"].items()),
-        *(row(f"autoregressive, {name}", s) for name, s in autoregressive["sweep"].items()), "",
-        END,
-    ]  # fmt: skip
-    text = README.read_text()
-    before, rest = text.split(BEGIN, 1)
-    README.write_text(before + "\n".join(lines) + rest.split(END, 1)[1])

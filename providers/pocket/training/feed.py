@@ -5,14 +5,16 @@ from __future__ import annotations
 import multiprocessing
 import random
 from collections.abc import Callable, Iterator
+from multiprocessing.queues import Queue
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from training import captions, edits, world
 from training.words import GRID, PAD, Words
 
-Batch = dict
+Batch = dict[str, Any]  # scenes, and token ids as numpy arrays
 ROW = GRID + 1  # visual tokens of one row and its end-of-line
 SINGLE, TRIPLE = 320, 928  # lengths of training sequences with one image and with three
 EMPTY, EMPTY_ALL = 0.05, 0.1
@@ -75,9 +77,7 @@ def conversations(
     return {"scenes": world.join(*turns), "ids": ids, "starts": starts}
 
 
-def _work(
-    make: Callable[..., Batch], path: Path, n: int, seed: int, queue: multiprocessing.Queue
-) -> None:
+def _work(make: Callable[..., Batch], path: Path, n: int, seed: int, queue: Queue[Batch]) -> None:
     words, rng, r = Words(path), np.random.default_rng(seed), random.Random(seed)
     while True:
         queue.put(make(words, rng, r, n))
@@ -90,7 +90,7 @@ class Feed:
         self, make: Callable[..., Batch], path: Path, n: int, seed: int, workers: int
     ) -> None:
         context = multiprocessing.get_context("fork")
-        self.queues = [context.Queue(maxsize=4) for _ in range(workers)]
+        self.queues: list[Queue[Batch]] = [context.Queue(maxsize=4) for _ in range(workers)]
         self.processes = [
             context.Process(
                 target=_work, args=(make, path, n, seed * 1000 + index, queue), daemon=True
@@ -101,10 +101,8 @@ class Feed:
             process.start()
 
     def __iter__(self) -> Iterator[Batch]:
-        while (
-            True
-        ):  # in turn, so that the order of batches does not depend on which worker is quicker
-            for queue in self.queues:
+        while True:
+            for queue in self.queues:  # in turn: the order does not depend on who is quicker
                 yield queue.get()
 
     def close(self) -> None:

@@ -21,11 +21,12 @@ class Filters:
         }
         self.sobel = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]], device=device) / 4
         self.luma = torch.tensor([0.299, 0.587, 0.114], device=device)[None, :, None, None]
-        rand = lambda channels, cells: F.interpolate(  # noqa: E731
-            torch.rand(_TEXTURES, channels, cells, cells, device=device, generator=generator),
-            size=(SIZE, SIZE),
-            mode="bicubic",
-        )
+
+        def rand(channels: int, cells: int) -> torch.Tensor:
+            shape = (_TEXTURES, channels, cells, cells)
+            coarse = torch.rand(shape, device=device, generator=generator)
+            return F.interpolate(coarse, size=(SIZE, SIZE), mode="bicubic")
+
         self.grain = rand(1, 96) - 0.5
         self.blotches = rand(1, 8) - 0.5
         self.flow = rand(2, 14).permute(0, 2, 3, 1) - 0.5
@@ -37,7 +38,8 @@ class Filters:
 
     def apply(self, style: str, picture: torch.Tensor, jitter: torch.Tensor) -> torch.Tensor:
         texture = (jitter * _TEXTURES).long()
-        return getattr(self, style.replace(" ", "_"))(picture, texture)
+        drawn: torch.Tensor = getattr(self, style.replace(" ", "_"))(picture, texture)
+        return drawn
 
     def blur(self, picture: torch.Tensor, sigma: float) -> torch.Tensor:
         channels = picture.shape[1]
@@ -53,7 +55,8 @@ class Filters:
         """Strength of the steepest channel, (N, 1, H, W)."""
         kernel = torch.stack([self.sobel, self.sobel.T])[:, None].repeat(3, 1, 1, 1)
         slopes = F.conv2d(F.pad(picture, (1, 1, 1, 1), mode="replicate"), kernel, groups=3)
-        return slopes.unflatten(1, (3, 2)).square().sum(2).sqrt().amax(1, keepdim=True)
+        steepness = slopes.view(-1, 3, 2, *slopes.shape[2:]).square().sum(2).sqrt()
+        return steepness.amax(1, keepdim=True)
 
     def watercolor(self, picture: torch.Tensor, texture: torch.Tensor) -> torch.Tensor:
         warped = F.grid_sample(

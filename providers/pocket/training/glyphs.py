@@ -27,7 +27,7 @@ def _draw(character: str, face: ImageFont.FreeTypeFont) -> Image.Image:
     ImageDraw.Draw(canvas).text((20, 20), character, font=face, embedded_color=True)
     box = canvas.getbbox()
     if box is None or min(box[2] - box[0], box[3] - box[1]) < 20:
-        raise ValueError(f"{font_name(face)} has no glyph for {character!r}")
+        raise ValueError(f"{face.getname()[0]} has no glyph for {character!r}")
     return canvas.crop(box)
 
 
@@ -42,14 +42,11 @@ def _fit(glyph: Image.Image) -> np.ndarray:
     return np.asarray(square)
 
 
-def font_name(face: ImageFont.FreeTypeFont) -> str:
-    return " ".join(face.getname())
-
-
 def save(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(path, sprites=render())
 
 
 def load(path: Path) -> np.ndarray:
-    return np.load(path)["sprites"]
+    sprites: np.ndarray = np.load(path)["sprites"]
+    return sprites

@@ -72,19 +72,19 @@ class Flow(nn.Module):
     def encode(
         self, clip_ids: torch.Tensor, t5_ids: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.text_encoder(clip_ids).pooler_output, self.text_encoder_2(
-            t5_ids
-        ).last_hidden_state
+        pooled = self.text_encoder(clip_ids).pooler_output
+        return pooled, self.text_encoder_2(t5_ids).last_hidden_state
 
     def velocity(
         self, latents: torch.Tensor, time: torch.Tensor, text: tuple[torch.Tensor, torch.Tensor]
     ) -> torch.Tensor:
         """Noise minus data at packed latents (N, 256, 32)."""
         pooled, states = text
-        return self.transformer(
+        velocity: torch.Tensor = self.transformer(
             hidden_states=latents, timestep=time, pooled_projections=pooled, encoder_hidden_states=states,
             img_ids=self.image_places, txt_ids=self.text_places, return_dict=False,
         )[0]  # fmt: skip
+        return velocity
 
     def forward(
         self,

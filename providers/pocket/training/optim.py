@@ -6,6 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
@@ -29,7 +30,7 @@ class Muon(torch.optim.Optimizer):
         )
 
     @torch.no_grad()
-    def step(self) -> None:
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
         for group in self.param_groups:
             shapes = defaultdict(list)
             for parameter in group["params"]:
@@ -62,7 +63,8 @@ def orthogonal(matrices: torch.Tensor, steps: int = 5) -> torch.Tensor:
     for _ in range(steps):
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.mT if tall else x
+    result: torch.Tensor = x.mT if tall else x
+    return result
 
 
 class Training:
@@ -73,22 +75,21 @@ class Training:
         warm: int = 100, muon: bool = True,
     ) -> None:  # fmt: skip
         named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+        outside = ("embed", "shared", "lm_head", "head.")  # not the matrices of blocks
         inner = [
             p
             for name, p in named
-            if muon
-            and p.ndim == 2
-            and not any(key in name for key in ("embed", "shared", "lm_head", "head."))
+            if muon and p.ndim == 2 and not any(key in name for key in outside)
         ]
         chosen = set(map(id, inner))
         outer = [p for _, p in named if id(p) not in chosen]
         cuda = named[0][1].is_cuda
-        self.optimizers = [
+        self.optimizers: list[torch.optim.Optimizer] = [
             torch.optim.AdamW(outer, lr=lr, betas=(0.9, 0.95), weight_decay=0.0, fused=cuda)
         ]
         if inner:
             self.optimizers.append(Muon(inner, lr=lr))
-        self.parameters = [p for _, p in named]
+        self.parameters: list[torch.Tensor] = [p for _, p in named]
         self.average = [p.detach().clone() for p in self.parameters]
         self.rate, self.decay, self.keep, self.warm = lr, decay, average, warm
         self.seconds, self.steps, self.step_count, self.begun = seconds, steps, 0, time.monotonic()
@@ -100,7 +101,7 @@ class Training:
         return (time.monotonic() - self.begun) / self.seconds
 
     def step(self, loss: torch.Tensor) -> None:
-        loss.backward()
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(self.parameters, 1.0, foreach=True)
         left = max(0.0, 1 - self.progress())
         factor = min(
@@ -115,14 +116,14 @@ class Training:
         keep = min(self.keep, 1 - 1 / (1 + self.step_count / 4))
         torch._foreach_lerp_(self.average, self.parameters, 1 - keep)
 
-    def state(self) -> dict:
+    def state(self) -> dict[str, Any]:
         return {
             "optimizers": [o.state_dict() for o in self.optimizers],
             "weights": [p.data for p in self.parameters],
             "average": self.average,
         }
 
-    def load(self, state: dict) -> None:
+    def load(self, state: dict[str, Any]) -> None:
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         for parameter, average, weight, kept in zip(

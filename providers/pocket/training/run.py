@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +22,8 @@ from training.optim import Training
 from training.words import Words
 
 SHARD = 15 * 2**20
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ class Run:
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
 
-    def faster(self, module: Callable) -> Callable:
+    def faster(self, module: Callable[P, T]) -> Callable[P, T]:
         return torch.compile(module, dynamic=False) if self.compile else module
 
     def restore(self, name: str, model: nn.Module, training: Training) -> int:
@@ -90,12 +93,12 @@ class Run:
         if self.state and (path := self.state / f"{name}.pt").exists():
             saved = torch.load(path, map_location=self.device, weights_only=True)
             training.load(saved["training"])
-            return saved["steps"]
+            return int(saved["steps"])
         if any(self.inputs.glob(f"{name}.*.safetensors")):
             load(self.inputs, name, model)
             for average, parameter in zip(training.average, training.parameters, strict=True):
                 average.copy_(parameter.detach())
-            return json.loads((self.inputs / f"{name}.json").read_text())["steps"]
+            return int(json.loads((self.inputs / f"{name}.json").read_text())["steps"])
         return 0
 
     def shown(self, prompts: Sequence[str], each: int) -> list[str]:
@@ -117,24 +120,19 @@ class Log:
 
     def __init__(self, name: str, every: float = 10.0) -> None:
         self.name, self.every, self.begun = name, every, time.monotonic()
-        self.last, self.first_step, self.sums, self.count = self.begun, None, None, 0
+        self.last = self.begun - every  # the first step prints a line, too
+        self.losses: list[torch.Tensor] = []
 
     def __call__(self, step: int, losses: dict[str, torch.Tensor]) -> None:
-        if self.first_step is None:
-            self.first_step = step
-        values = torch.stack([value.detach().float() for value in losses.values()])
-        self.sums = values if self.sums is None else self.sums + values
-        self.count += 1
+        self.losses.append(torch.stack([value.detach().float() for value in losses.values()]))
         now = time.monotonic()
-        if now - self.last > self.every or (self.count == 1 and step == self.first_step):
-            means = dict(zip(losses, (self.sums / self.count).tolist(), strict=True))
-            rate = self.count / (time.monotonic() - self.last)
-            text = "  ".join(f"{key} {value:.4f}" for key, value in means.items())
-            print(
-                f"{self.name} step {step}  {time.monotonic() - self.begun:.0f} s  {rate:.1f} steps/s  {text}",
-                flush=True,
-            )
-            self.last, self.sums, self.count = time.monotonic(), None, 0
+        if now - self.last > self.every:
+            means = torch.stack(self.losses).mean(0).tolist()
+            text = "  ".join(f"{key} {mean:.4f}" for key, mean in zip(losses, means, strict=True))
+            rate = len(self.losses) / (now - self.last)
+            passed = f"{now - self.begun:.0f} s  {rate:.1f} steps/s"
+            print(f"{self.name} step {step}  {passed}  {text}", flush=True)
+            self.last, self.losses = now, []
 
 
 class Clock:

@@ -21,10 +21,9 @@ def build(run: Run) -> Emu3VQVAE:
     model.quantize.requires_grad_(False)
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
-            module.to(memory_format=torch.channels_last)
-    return model.to(
-        run.device
-    ).eval()  # evaluation mode: the temporal batch norms see single frames and stay as they are
+            module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
+    # Evaluation mode: the temporal batch norms see single frames and stay as they are.
+    return model.to(run.device).eval()
 
 
 def quantise(latents: torch.Tensor) -> torch.Tensor:
@@ -37,13 +36,15 @@ def quantise(latents: torch.Tensor) -> torch.Tensor:
 def encode(model: Emu3VQVAE, picture: torch.Tensor) -> torch.Tensor:
     """Pictures (N, 3, H, W) to continuous latents (N, 1, 4, H/8, W/8)."""
     hidden = model.encoder(picture[:, None])  # one frame
-    return model.quant_conv(hidden.permute(0, 2, 1, 3, 4)).permute(0, 2, 1, 3, 4)
+    latents: torch.Tensor = model.quant_conv(hidden.permute(0, 2, 1, 3, 4))
+    return latents.permute(0, 2, 1, 3, 4)
 
 
 def decode(model: Emu3VQVAE, quantised: torch.Tensor) -> torch.Tensor:
     """Grid points (N, 1, 4, h, w) to pictures."""
     after = model.post_quant_conv(quantised.permute(0, 2, 1, 3, 4)).permute(0, 2, 1, 3, 4)
-    return model.decoder(after, quantised)
+    picture: torch.Tensor = model.decoder(after, quantised)
+    return picture
 
 
 def codes(latents: torch.Tensor) -> torch.Tensor:
@@ -128,4 +129,4 @@ class Codes:
 
     @torch.no_grad()
     def decode(self, codes: torch.Tensor) -> torch.Tensor:
-        return torch.cat([self.model.decode(part) for part in codes.split(128)])
+        return torch.cat([self.model.decode(part) for part in torch.split(codes, 128)])

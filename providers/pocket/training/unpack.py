@@ -19,7 +19,7 @@ def main(run: Run) -> None:
     diffusion, autoregressive = card.FOLDERS
     facts: dict[str, Any] = {}
     for folder in card.FOLDERS:
-        facts |= json.loads((folder / card.NAME).read_text())["training"]
+        facts |= card.read(folder)["training"]
     for name, values in facts.items():
         (run.outputs / f"{name}.json").write_text(json.dumps(values))
 

@@ -37,7 +37,6 @@ EMU3 = {
     "image_wrapper": "<|image token|>", "eol": "<|extra_200|>", "eof": "<|extra_201|>",
 }  # fmt: skip
 
-FUNCTION_WORDS = frozenset(["a", "an", "the", "this", "that", "these", "those", "some", "any", "each", "every", "other", "another", "such", "same", "own", "i", "me", "my", "mine", "you", "your", "yours", "he", "him", "his", "she", "her", "hers", "it", "its", "we", "us", "our", "they", "them", "their", "who", "whom", "whose", "which", "what", "and", "or", "but", "so", "if", "then", "than", "because", "while", "when", "where", "there", "here", "not", "no", "of", "to", "from", "for", "with", "as", "at", "by", "in", "on", "am", "is", "are", "was", "were", "be", "been", "being", "do", "does", "did", "have", "has", "had", "can", "could", "will", "would", "shall", "should", "may", "might", "must", "i'm", "i'd", "it's", "he's", "she's", "that's", "there's", "let's", "don't", "very", "quite", "just", "only", "also", "too", "even", "still", "really", "again", "please", "thanks"])  # fmt: skip
 _WORD = re.compile(r"[a-z0-9]+(?:['-][a-z0-9]+)*")
 _LETTERS = re.compile(r"[a-z]+(?:['-][a-z]+)*")
 
@@ -52,16 +51,14 @@ def corpus(n: int, seed: int) -> list[str]:
 
 
 def known_words(n: int = 100_000, seed: int = 1) -> list[str]:
-    """Words that need no notice: those of the grammar, and those that ask for nothing to be drawn.
-
-    The grammar's tables give all of their words; the templates of the instructions give those that
-    are met often in `n` of them, which a misspelling or a made-up filler is not.
+    """Words that need no notice: those of the tables, function words among them, and those that
+    are met often in `n` instructions, which a misspelling or a made-up filler is not.
     """
     counts = collections.Counter(word for text in corpus(n, seed) for word in _WORD.findall(text))
     words = {word for word, count in counts.items() if count >= n // 1000}
-    words.update(word for text in captions.phrases() for word in _WORD.findall(text))
+    words.update(word for text in captions.texts() for word in _WORD.findall(text))
     letters = {part for word in words for part in _LETTERS.findall(word)}  # "8-bit" is "bit", too
-    return sorted(words | letters | FUNCTION_WORDS)
+    return sorted(words | letters)
 
 
 def train(path: Path, n: int = 40_000, seed: int = 0) -> None:

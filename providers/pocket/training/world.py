@@ -65,20 +65,22 @@ GLYPH = {names[0]: index for index, names in enumerate(NAMES)}
 CREATURES = np.arange(len(_creatures))
 SUBJECTS = np.arange(len(_creatures) + len(_things))
 WEAR = np.arange(len(GLYPHS) - len(_wear), len(GLYPHS))
-_pick = lambda text: np.array([GLYPH[name] for name in text.split(", ")])  # noqa: E731
+
+
+def _pick(names: str) -> np.ndarray:
+    return np.array([GLYPH[name] for name in names.split(", ")])
+
+
 HOLDABLE = np.concatenate([
     np.arange(len(SUBJECTS) + 1, len(SUBJECTS) + 33),  # balloon to newspaper; the book is for reading
-    _pick("guitar, violin, trumpet, drum, camera, pizza, hamburger, cupcake, cake, donut, ice cream, apple, banana, watermelon"),
-    _pick("strawberry, pineapple, cheese, taco, teddy bear, mushroom, sunflower"),
+    _pick("guitar, violin, trumpet, drum, camera, pizza, hamburger, cupcake, cake, donut, ice cream"),
+    _pick("apple, banana, watermelon, strawberry, pineapple, cheese, taco, teddy bear, mushroom"),
+    _pick("sunflower"),
 ])  # fmt: skip
-BESIDE = np.concatenate(
-    [
-        HOLDABLE,
-        _pick(
-            "fire, tree, palm tree, house, castle, tent, cactus, snowman, christmas tree, car, bicycle"
-        ),
-    ]
-)
+BESIDE = np.concatenate([
+    HOLDABLE,
+    _pick("fire, tree, palm tree, house, castle, tent, cactus, snowman, christmas tree, car, bicycle"),
+])  # fmt: skip
 ABOVE = _pick("umbrella, rainbow, moon, sun, cloud, star, balloon")
 
 NONE, READING, HOLDING, NEXT_TO, UNDER = range(5)
@@ -156,12 +158,14 @@ def pick_item(relation: np.ndarray, subject: np.ndarray, rng: np.random.Generato
 def is_held_back(scenes: Scenes) -> np.ndarray:
     """True for about one in fifty (subject, background, style) combinations: no training picture or edit target has them."""
     code = (scenes["subject"].astype(np.int64) * 16 + scenes["background"]) * 6 + scenes["style"]
-    return (code * 2654435761 % 2**32) // 2**7 % 50 == 0
+    held_back: np.ndarray = (code * 2654435761 % 2**32) // 2**7 % 50 == 0
+    return held_back
 
 
 def shows_background(scenes: Scenes) -> np.ndarray:
     """False where the style leaves no trace of the background: a blueprint of a plain colour is only blue."""
-    return ~((scenes["style"] == BLUEPRINT) & (scenes["background"] < len(COLOURS)))
+    shown: np.ndarray = (scenes["style"] != BLUEPRINT) | (scenes["background"] >= len(COLOURS))
+    return shown
 
 
 def take(scenes: Scenes, rows: np.ndarray | slice) -> Scenes:
