@@ -490,7 +490,12 @@ def test_what_moderation_said_is_in_the_document(openai: OpenAIPeer) -> None:
         (("generate", FOX, "-m", "diffusers/pocket"), "ProviderNotInstalled"),
     ],
 )
-def test_a_wrong_set_up_exits_with_3(arguments: tuple[str, ...], kind: str) -> None:
+def test_a_wrong_set_up_exits_with_3(
+    arguments: tuple[str, ...], kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As on a machine without the local engines and the pocket models.
+    monkeypatch.setitem(sys.modules, "diptych_diffusers", None)
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda **_: ())
     result = diptych(*arguments, "--json")
     assert result.exit_code == 3
     assert document(result)["error"]["type"] == kind

@@ -13,7 +13,7 @@ from .conditioning import Control, ControlKind, Expand, LoRA, Reference
 from .errors import InvalidInput
 from .image import Image, ImageSource
 from .mask import Mask, MaskSource
-from .sizes import AspectLike, Geometry, SizeLike, shape
+from .sizes import UNASKED, AspectLike, Geometry, SizeLike, shape
 
 __all__ = ["Request"]
 
@@ -59,7 +59,7 @@ class Request:
     adapters: tuple[LoRA, ...] = ()
     controls: tuple[Control, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
-    geometry: Geometry = field(default_factory=Geometry)
+    geometry: Geometry = UNASKED
     is_global: bool | None = None
 
     @property
@@ -75,7 +75,9 @@ class Request:
         }
 
     def but(self, **changes: Any) -> Request:
-        """A copy with some options changed."""
+        """A copy with some options changed; the request itself when none is."""
+        if all(getattr(self, name) is value for name, value in changes.items()):
+            return self
         return replace(self, **changes)
 
     @classmethod

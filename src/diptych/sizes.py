@@ -15,7 +15,7 @@ from typing import Any, Literal
 from .errors import InvalidInput, UnsupportedOption
 from .notices import Notice
 
-__all__ = ["Geometry", "Shape", "Sizes", "fit", "shape"]
+__all__ = ["UNASKED", "Geometry", "Shape", "Sizes", "fit", "shape"]
 
 SizeLike = str | tuple[int, int]
 AspectLike = str | tuple[int, int] | float
@@ -50,6 +50,10 @@ class Geometry:
     aspect: str | None = None
     tier: str | None = None
     auto: bool = False
+
+
+UNASKED = Geometry()
+"""The caller asked for no size."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +173,7 @@ def fit(asked: Shape, rule: Sizes, ref: str) -> tuple[Geometry, tuple[Notice, ..
     Raises `UnsupportedOption` when an exact size or a named aspect cannot be honoured.
     """
     if asked == Shape():
-        return Geometry(), ()
+        return UNASKED, ()
     if asked.auto:
         if rule.auto or rule.kind == "any":
             return Geometry(auto=True), ()

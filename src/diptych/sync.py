@@ -1,4 +1,4 @@
-"""The synchronous client: the asynchronous one, driven on a background loop."""
+"""The synchronous client: the asynchronous one, on the loop that all sync clients share."""
 
 from __future__ import annotations
 
