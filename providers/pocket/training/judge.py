@@ -108,14 +108,14 @@ def read(images: Sequence[Image.Image]) -> list[Reading]:
 
 def readings(numbers: world.Scenes) -> list[Reading]:
     """Attributes in `world`'s numbers as words."""
-    columns = {key: [_word(key, int(value)) for value in numbers[key]] for key in CLASSES}
+    columns = {key: [word(key, int(value)) for value in numbers[key]] for key in CLASSES}
     return [
         Reading(**dict(zip(columns, row, strict=True)))
         for row in zip(*columns.values(), strict=True)
     ]
 
 
-def _word(key: str, value: int) -> str:
+def word(key: str, value: int) -> str:
     if key in ("subject", "item", "wear"):
         return "" if value == world.NOTHING else world.NAMES[value][0]
     table = {"relation": world.RELATIONS, "background": world.BACKGROUNDS, "style": world.STYLES}

@@ -50,7 +50,7 @@ def corpus(n: int, seed: int) -> list[str]:
     return [captions.caption(scenes, row, r) for row in range(n)] + asked
 
 
-def known_words(n: int = 100_000, seed: int = 1) -> list[str]:
+def known_words(n: int = 20_000, seed: int = 1) -> list[str]:
     """Words that need no notice: those of the tables, function words among them, and those that
     are met often in `n` instructions, which a misspelling or a made-up filler is not.
     """
