@@ -169,6 +169,29 @@ def chat(**given: Any) -> None:
 
 
 @_command(
+    Flag("edit", list[str], "Then say this: one more row. Repeatable.", "TEXT"),
+    Flag("base_url", list[str], "Another server for a provider's models.", "PROVIDER=URL"),
+    *(flag for flag in CLIENT if flag.name in ("timeout", "max_retries", "budget")),
+    *(flag for flag in GENERATE if flag.name not in ("n", "format")),
+    Flag("output", str, "The sheet: png, jpeg or webp.", "FILE", ("-o",)),
+    Flag("keep", str, "A folder for the pictures themselves.", "DIR"),
+    FORCE,
+    QUIET,
+    *REPORT,
+)
+def compare(
+    prompt: Prompt,
+    models: Annotated[str, typer.Option(metavar="REF,REF", help="The models, commas between.")],
+    **given: Any,
+) -> None:
+    """Ask several models the same, and put what they paint on one contact sheet."""
+    from .compare import compare
+
+    if code := compare(prompt, given | {"models": models}):
+        raise typer.Exit(code)
+
+
+@_command(
     *CLIENT,
     Flag("image", str, "The picture that was edited, if pixels were protected.", "IMAGE"),
     *(flag for flag in EDIT if flag.name in ("mask", "preserve")),
