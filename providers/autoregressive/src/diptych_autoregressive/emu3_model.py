@@ -20,6 +20,7 @@ from .cache import KVCache, KVStore, Tokens
 from .family import Drawn, Event, Files, Job, Runtime
 from .grammar import Grammar
 from .llama import Decoder
+from .painting import one_by_one
 from .raster import Raster, sampler_of
 from .sequence import Segment, codes_of, mark, segment
 from .weights import Weights, check_memory, shards
@@ -76,12 +77,19 @@ class Emu3Model:
     """A loaded Emu3; the `Canvas` of its own decoder."""
 
     def __init__(
-        self, decoder: Decoder, words: Words, table: Tensor, head: Tensor, vq: Any, store: KVStore
+        self,
+        decoder: Decoder,
+        words: Words,
+        table: Tensor,
+        head: Tensor,
+        vq: Any,
+        store: KVStore,
+        speed: str,
     ) -> None:
         self.words = words
         self.size = len(words.codes)
         self._raster = Raster(decoder, table, self, store)
-        self._table, self._vq, self._store = table, vq, store
+        self._table, self._vq, self._store, self._speed = table, vq, store, speed
         fixed = torch.tensor([words.line, *words.close])
         self._ids = torch.cat((words.codes, fixed)).to(table.device)
         first = int(words.codes[0])
@@ -106,7 +114,7 @@ class Emu3Model:
         vq = _tokenizer_of_pictures(config.vq_config, weights)
         limit = int(devices.free_memory(runtime.device) * KEPT) if is_conversational else 0
         words = Words.load(folder, files.config)
-        return cls(decoder, words, table, head, vq, KVStore(limit))
+        return cls(decoder, words, table, head, vq, KVStore(limit), runtime.speed)
 
     def vectors(self, tokens: Tensor) -> Tensor:
         return F.embedding(self._ids[tokens], self._table)
@@ -127,6 +135,9 @@ class Emu3Model:
         return kept + width * height * 128 * 4
 
     def draw(self, job: Job) -> Generator[Event, None, Drawn]:
+        return self._drawn(job) if self._speed == "fast" else one_by_one(self._drawn, job)
+
+    def _drawn(self, job: Job) -> Generator[Event, None, Drawn]:
         payload, n = job.payload, len(job.seeds)
         rows, columns = payload["rows"], payload["columns"]
         grammar, sampler = self.grammar(rows, columns), sampler_of(payload)
@@ -139,10 +150,11 @@ class Emu3Model:
         def paint(codes: Tensor) -> Image:
             return self._painted(codes, rows, columns, payload["size"])
 
-        codes, cache = yield from self._raster.codes(prompts, grammar, sampler, job, paint)
+        done = yield from self._raster.codes(prompts, grammar, sampler, job, paint)
+        codes = done.codes
         if self._store.limit:
             for branch, prompt in enumerate(prompts):
-                self._remember(prompt, codes[0], grammar, cache, branch * n)
+                self._remember(prompt, codes[0], grammar, done.cache, branch * n)
         segments = [*before, segment(payload["prompt"], rows, columns, codes[0].cpu().numpy())]
         pictures = []
         for each in codes:
@@ -150,7 +162,7 @@ class Emu3Model:
             yield None
         # By this the picture is recognised as the conversation's own, even in another format.
         pictures[0] = pictures[0].with_(provenance={"tokens": mark(segments)})
-        return Drawn(tuple(pictures), {"sequence": segments}, n * grammar.codes, grammar.codes)
+        return Drawn(tuple(pictures), {"sequence": segments}, codes.numel(), done.passes)
 
     def _tokenised(self, each: Segment, rows: int, columns: int) -> dict[str, Any]:
         """A segment whose picture is codes: one from outside is encoded here."""

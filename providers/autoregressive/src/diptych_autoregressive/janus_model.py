@@ -21,6 +21,7 @@ from .cache import KVStore, Tokens
 from .family import Drawn, Event, Files, Job, Runtime
 from .grammar import Grammar
 from .llama import Decoder
+from .painting import one_by_one
 from .raster import Raster, sampler_of
 from .weights import Weights, check_memory, converted, shards
 
@@ -98,8 +99,8 @@ def _first(*values: int | None) -> int | None:
 class JanusModel:
     """A loaded Janus."""
 
-    def __init__(self, raster: Raster, words: Words, vq: Any) -> None:
-        self._raster, self._words, self._vq = raster, words, vq
+    def __init__(self, raster: Raster, words: Words, vq: Any, speed: str) -> None:
+        self._raster, self._words, self._vq, self._speed = raster, words, vq, speed
         self._side: int = vq.quantize.quant_state_dims[0]
 
     @classmethod
@@ -113,7 +114,8 @@ class JanusModel:
         config = _config(files.config) if is_theirs else _read(folder)
         decoder = Decoder.of(weights, "text.", config.text_config)
         raster = Raster(decoder, weights["text.embed_tokens.weight"], _canvas(weights), KVStore(0))
-        return cls(raster, Words.load(folder), _decoder_of_pictures(config.vq_config, weights))
+        vq = _decoder_of_pictures(config.vq_config, weights)
+        return cls(raster, Words.load(folder), vq, runtime.speed)
 
     def picture_bytes(self, payload: Mapping[str, Any]) -> int:
         kept = self._raster.bytes(self._side**2 + 512, sampler_of(payload))
@@ -121,17 +123,20 @@ class JanusModel:
         return kept + width * height * 128 * 4
 
     def draw(self, job: Job) -> Generator[Event, None, Drawn]:
+        return self._drawn(job) if self._speed == "fast" else one_by_one(self._drawn, job)
+
+    def _drawn(self, job: Job) -> Generator[Event, None, Drawn]:
         sampler = sampler_of(job.payload)
         grammar = Grammar(self._side, self._side, self._raster.canvas.size)
         prompts = [self._words.prompt(job.payload["prompt"])]
         if sampler.branches == 2:
             prompts.append(self._words.without_text(prompts[0]))
-        codes, _ = yield from self._raster.codes(prompts, grammar, sampler, job, self._painted)
+        done = yield from self._raster.codes(prompts, grammar, sampler, job, self._painted)
         pictures = []
-        for each in codes:
+        for each in done.codes:
             pictures.append(self._painted(each))
             yield None
-        return Drawn(tuple(pictures), None, codes.numel(), grammar.codes)
+        return Drawn(tuple(pictures), None, done.codes.numel(), done.passes)
 
     def _painted(self, codes: Tensor) -> Image:
         """The picture of the rows that `codes` fill, mid-grey below them."""

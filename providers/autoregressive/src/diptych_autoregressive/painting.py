@@ -75,6 +75,7 @@ def one_by_one(
             yield event
     return Drawn(
         tuple(picture for each in drawn for picture in each.pictures),
+        drawn[0].state,
         tokens=sum(each.tokens or 0 for each in drawn),
         passes=sum(each.passes or 0 for each in drawn),
     )
