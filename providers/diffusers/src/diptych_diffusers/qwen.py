@@ -98,4 +98,7 @@ class QwenImage(Flux):
     def guided(self, positive: Tensor, negative: Tensor, scale: float) -> Tensor:
         """Guidance that keeps the length of each token's velocity."""
         moved = negative + scale * (positive - negative)
-        return moved * (positive.norm(dim=-1, keepdim=True) / moved.norm(dim=-1, keepdim=True))
+        rescaled: Tensor = moved * (
+            positive.norm(dim=-1, keepdim=True) / moved.norm(dim=-1, keepdim=True)
+        )
+        return rescaled
