@@ -63,7 +63,7 @@ NEEDS: tuple[tuple[str, tuple[str, ...]], ...] = (
      r"|qwen-image-\d/edit|flux-3/edit-image|grok-imagine-image/edit)$", ("prompt", "image_urls")),
     (r"(text-to-image)$", ("prompt",)),
     (r"(kontext(/max)?|image-to-image|remix|qwen-image-edit|modify)$", ("prompt", "image_url")),
-    (r"(reframe|upscale/\w+|vectorize|redux|esrgan)$", ("image_url",)),
+    (r"(reframe|flux-2-pro/outpaint|upscale/\w+|vectorize|redux|esrgan)$", ("image_url",)),
 )  # fmt: skip
 
 

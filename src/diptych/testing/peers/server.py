@@ -121,6 +121,11 @@ class Peer(ABC):
         self._failure: BaseException | None = None
         self._context: ssl.SSLContext | None = None
 
+    @property
+    def base_url(self) -> str:
+        """What a client is given as its base URL."""
+        return self.origin
+
     # What a subclass provides.
 
     @abstractmethod
