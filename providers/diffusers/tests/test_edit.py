@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from PIL import Image as Pillow
 
@@ -34,9 +35,9 @@ def apart(first: Image, second: Image) -> float:
     return float(np.abs(first.numpy().astype(int) - second.numpy().astype(int)).mean())
 
 
-def same(first: Image, second: Image) -> np.ndarray:
+def same(first: Image, second: Image) -> npt.NDArray[np.bool_]:
     """Which pixels are equal in all channels."""
-    return (first.numpy()[..., :3] == second.numpy()[..., :3]).all(axis=-1)
+    return np.asarray((first.numpy()[..., :3] == second.numpy()[..., :3]).all(axis=-1))
 
 
 # Image to image
