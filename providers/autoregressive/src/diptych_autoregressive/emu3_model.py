@@ -207,9 +207,11 @@ class Emu3Model:
 
     def _painted(self, codes: Tensor, rows: int, columns: int, size: Sequence[int]) -> Image:
         """The picture of the rows that `codes` fill, mid-grey below them, at the size asked for."""
-        whole = len(codes) // columns
-        pixels = self._vq.decode(codes.view(1, whole, columns))[0]
-        pixels = F.pad(pixels, (0, 0, 0, (rows - whole) * self._factor))
+        done = len(codes)
+        # The decoder normalises over the whole picture; what is under the grey is the last row again.
+        rest = codes[-columns:].repeat(rows)[: rows * columns - done]
+        pixels = self._vq.decode(torch.cat((codes, rest)).view(1, rows, columns))[0]
+        pixels[:, done // columns * self._factor :] = 0
         return fitted(pixels, (size[0], size[1]), self._factor)
 
 
