@@ -24,7 +24,24 @@ FAMILIES = ("flux", "flux-undistilled", "sd3", "qwen-image", "z-image")
 TOLERANCE = 1
 """Levels of 255 by which a picture may differ from the one that is drawn alone: rounding in float32."""
 
-WORDS = ["a", "fox", "reads", "two", "books", "in", "the", "deep", "snow", "beside", "a", "small", "red", "house", "at", "night"]
+WORDS = [
+    "a",
+    "fox",
+    "reads",
+    "two",
+    "books",
+    "in",
+    "the",
+    "deep",
+    "snow",
+    "beside",
+    "a",
+    "small",
+    "red",
+    "house",
+    "at",
+    "night",
+]
 
 
 def jobs(count: int, photo: Image) -> list[Job]:

@@ -19,20 +19,24 @@ from diffusers import (
     AutoencoderKLFlux2,
     AutoencoderKLQwenImage,
     ChromaTransformer2DModel,
+    ControlNetModel,
     DPMSolverMultistepScheduler,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
     Flux2Transformer2DModel,
+    FluxControlNetModel,
     FluxTransformer2DModel,
     LCMScheduler,
     PNDMScheduler,
     QwenImageTransformer2DModel,
     SanaTransformer2DModel,
     SCMScheduler,
+    SD3ControlNetModel,
     SD3Transformer2DModel,
     UNet2DConditionModel,
     ZImageTransformer2DModel,
 )
+from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import (
     CLIPTextConfig,
@@ -50,7 +54,7 @@ from transformers import (
 )
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-__all__ = ["FAMILIES", "SIZE", "build"]
+__all__ = ["FAMILIES", "SIZE", "build", "controlnet", "lora"]
 
 SIZE = 64
 """Side of the pictures that the checkpoints draw by default; steps by default are 2."""
@@ -559,4 +563,47 @@ def build(name: str, folder: Path) -> Path:
     (folder / "model_index.json").write_text(json.dumps(index, indent=1))
     defaults = {"num_inference_steps": 2}
     (folder / "diptych.json").write_text(json.dumps({"size": SIZE, "defaults": defaults}))
+    return folder
+
+
+def lora(folder: Path, layers: Mapping[str, tuple[int, int]], **metadata: str) -> Path:
+    """A LoRA of rank 2 for `layers`: name = (inputs, outputs)."""
+    state = {}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(len(folder.name))
+        for name, (inputs, outputs) in layers.items():
+            state[f"{name}.lora_A.weight"] = torch.randn(2, inputs)
+            state[f"{name}.lora_B.weight"] = torch.randn(outputs, 2)
+    file = folder / "pytorch_lora_weights.safetensors"
+    folder.mkdir(exist_ok=True, parents=True)
+    save_file(state, file, metadata=metadata or None)
+    return file
+
+
+def controlnet(kind: str, folder: Path, model: Path) -> Path:
+    """A ControlNet of class `kind` for a tiny checkpoint, that has an effect."""
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        warnings.simplefilter("ignore")
+        torch.manual_seed(3)
+        if kind == "ControlNetModel":
+            unet_ = UNet2DConditionModel.from_pretrained(model / "unet")
+            net = ControlNetModel.from_unet(unet_, conditioning_embedding_out_channels=(4, 4, 4, 8))
+        elif kind == "FluxControlNetModel":
+            flux_ = FluxTransformer2DModel.from_pretrained(model / "transformer")
+            net = FluxControlNetModel.from_transformer(
+                flux_,
+                num_layers=1,
+                num_single_layers=1,
+                attention_head_dim=16,
+                num_attention_heads=2,
+            )
+        else:
+            sd3_ = SD3Transformer2DModel.from_pretrained(model / "transformer")
+            net = SD3ControlNetModel.from_transformer(
+                sd3_, num_layers=1, num_extra_conditioning_channels=0
+            )
+        with torch.no_grad():
+            for weight in net.parameters():
+                weight.add_(0.05 * torch.randn_like(weight))
+        net.save_pretrained(folder)
     return folder

@@ -19,6 +19,7 @@ from .batch import Batch
 from .cards import Described
 from .job import Job
 from .native import Native, Text
+from .speed import Pace
 from .work import Work
 
 __all__ = ["Engine"]
@@ -38,9 +39,10 @@ class Engine:
     `limit` is how many pictures share a forward pass.
     """
 
-    def __init__(self, model: Native, described: Described, *, limit: int) -> None:
+    def __init__(self, model: Native, described: Described, *, limit: int, pace: Pace) -> None:
         self.model = model
         self.described = described
+        self.pace = pace
         self.batch = Batch(model, limit)
         self._texts: OrderedDict[tuple[str, int], Text] = OrderedDict()
 
@@ -55,16 +57,18 @@ class Engine:
                 yield None
             for first in range(0, len(job.seeds), self.batch.limit):
                 yield from self._wave(work, first, images, streaming)
+        notices = (*work.notices, *self.pace.notices())
+        self.pace.drawn()
         yield Outcome(
             images=tuple(images),
             cost=Cost(Decimal(0), source="computed"),
-            notices=tuple(work.notices),
+            notices=notices,
             raw=work.facts(),
         )
 
     def _wave(self, work: Work, first: int, images: list[Image], streaming: bool) -> Steps:
         """The pictures from the one numbered `first` that run side by side; appended to `images`."""
-        job, steps, limit = work.job, work.steps, self.batch.limit
+        job, steps, limit = work.job, work.passes, self.batch.limit
         waves = -(-len(job.seeds) // limit)
         shown = _when(steps, PREVIEWS * streaming if job.previews is None else job.previews)
         drawings = [work.begin(seed) for seed in job.seeds[first : first + limit]]

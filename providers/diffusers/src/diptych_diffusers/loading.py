@@ -11,6 +11,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,14 @@ from .classes import CLASSES
 from .engine import Engine
 from .flux import Flux
 from .model import Model
+from .native import Native
+from .qwen import QwenImage
+from .sd3 import StableDiffusion3
+from .speed import Pace
 from .stock import Stock
+from .zimage import ZImage
 
-__all__ = ["component", "index", "load"]
+__all__ = ["component", "index", "load", "weights"]
 
 _VOCABULARY_SLACK = 4096
 """A vocabulary is padded to a round size in the weights, by no more than this."""
@@ -35,7 +41,12 @@ _VOCABULARY_SLACK = 4096
 _LIGHT = ("Tokenizer", "Scheduler", "Processor", "Extractor")
 """Parts of class names of components without weights."""
 
-_NATIVE = {"flux": Flux}
+_NATIVE: dict[str, type[Native]] = {
+    "flux": Flux,
+    "qwen": QwenImage,
+    "sd3": StableDiffusion3,
+    "z-image": ZImage,
+}
 _TEXT = (
     ("tokenizer", "text_encoder"),
     ("tokenizer_2", "text_encoder_2"),
@@ -43,7 +54,9 @@ _TEXT = (
 )
 
 
-def load(checkpoint: Checkpoint, device: str, dtype: torch.dtype, limit: int | None) -> Model:
+def load(
+    checkpoint: Checkpoint, device: str, dtype: torch.dtype, limit: int | None, speed: str
+) -> Model:
     """The model of a checkpoint that is on this machine, its weights on `device`."""
     folder = checkpoint.folder
     assert folder is not None
@@ -59,8 +72,14 @@ def load(checkpoint: Checkpoint, device: str, dtype: torch.dtype, limit: int | N
     engine = None
     if (native := _NATIVE.get(described.family.native)) is not None:
         own = native(parts, torch.device(device), dtype)
-        engine = Engine(own, described, limit=limit or (1 if device == "cpu" else 8))
-    return Model(described, engine, Stock(parts, described, device))
+        engine = partial(
+            Engine,
+            own,
+            described,
+            limit=limit or (1 if device == "cpu" else 8),
+            pace=Pace(own.transformer, speed, own.device),
+        )
+    return Model(described, engine, Stock(parts, described, device, dtype))
 
 
 def index(folder: Path) -> dict[str, Any]:
@@ -87,26 +106,37 @@ def component(folder: Path, name: str, dtype: torch.dtype) -> Any:
     if entry is None or entry[1] is None:
         return None
     kind = entry[1]
-    module, _, other = CLASSES.get(kind, "").partition(":")
-    if not module:
+    part = folder / name
+    if kind not in CLASSES:
         raise ConfigurationError(
             f"{folder}: {name} is a {kind}, which is not among the classes that are loaded"
         )
-    part = folder / name
     if not part.is_dir():
         raise ConfigurationError(f"{folder} lacks {name}/: the checkpoint is incomplete")
+    if any(word in kind for word in _LIGHT):
+        with _quiet():
+            return _class(kind).from_pretrained(part, local_files_only=True)
+    return weights(part, kind, dtype)
+
+
+def weights(folder: Path, kind: str, dtype: torch.dtype) -> Any:
+    """The module of class `kind` in `folder`, on the CPU. Raises `ConfigurationError` for pickles."""
+    if not any(folder.glob("*.safetensors")):
+        raise ConfigurationError(
+            f"{folder} holds no safetensors file; pickled weights (.bin, .pt) are not loaded, because "
+            "they can hold code: convert them first"
+        )
     with _quiet():
-        loader = getattr(importlib.import_module(module), other or kind)
-        if any(word in kind for word in _LIGHT):
-            return loader.from_pretrained(part, local_files_only=True)
-        if not any(part.glob("*.safetensors")):
-            raise ConfigurationError(
-                f"{part} holds no safetensors file; pickled weights (.bin, .pt) are not loaded, because "
-                "they can hold code: convert them first"
-            )
-        return loader.from_pretrained(
-            part, dtype=dtype, use_safetensors=True, local_files_only=True
-        ).eval()
+        return (
+            _class(kind)
+            .from_pretrained(folder, dtype=dtype, use_safetensors=True, local_files_only=True)
+            .eval()
+        )
+
+
+def _class(kind: str) -> Any:
+    module, _, other = CLASSES[kind].partition(":")
+    return getattr(importlib.import_module(module), other or kind)
 
 
 def check_tokenizer(tokenizer: Any, encoder: Any, where: str) -> None:

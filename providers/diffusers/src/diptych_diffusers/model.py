@@ -1,7 +1,11 @@
-"""A loaded checkpoint: which of its two ways of drawing does a job."""
+"""A loaded checkpoint: which of its two ways of drawing does a job, and with which adapters."""
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import Callable
+
+from .adapters import Adapters, Worn, worn
 from .cards import Described, is_native
 from .engine import Engine, Steps
 from .job import Job
@@ -11,14 +15,25 @@ from .stock import Stock
 
 __all__ = ["Model"]
 
+SETS = 4
+"""Sets of adapters for which a batch and the encoded prompts are kept."""
+
 
 class Model:
-    """The loop of our own, where the family has one, and the stock pipelines over the same parts."""
+    """The loop of our own, where the family has one, and the stock pipelines over the same parts.
 
-    def __init__(self, described: Described, engine: Engine | None, stock: Stock) -> None:
+    Requests with the same adapters share passes; `engine` makes the loop for one set of adapters.
+    Everything happens on the thread of the device.
+    """
+
+    def __init__(
+        self, described: Described, engine: Callable[[], Engine] | None, stock: Stock
+    ) -> None:
         self.described = described
-        self.engine = engine
         self.stock = stock
+        self.adapters = Adapters(stock.parts, stock.any_pipeline, described.family.name)
+        self._engine = engine
+        self._engines: OrderedDict[Worn, Engine] = OrderedDict()
 
     def run(self, job: Job, *, streaming: bool) -> Steps:
         """Draw the pictures of `job`, in steps; the last event is the `Outcome`."""
@@ -32,10 +47,32 @@ class Model:
             change=job.change,
             controls=job.controls,
             references=job.references,
+            adapters=[each["path"] for each in job.adapters],
             extra=job.extra,
         )
+        wanted = worn(job.adapters)
+        self.adapters.load(wanted)
+        yield None
+        steps = self._drawing(job, wanted, streaming)
+        try:
+            while True:
+                self.adapters.wear(wanted)
+                try:
+                    event = next(steps)
+                except StopIteration:
+                    return
+                yield event
+        finally:
+            steps.close()
+
+    def _drawing(self, job: Job, wanted: Worn, streaming: bool) -> Steps:
         beside = {"controls": bool(job.controls), "references": bool(job.references)}
         native = is_native(self.described.family, job.task, **beside)
-        if self.engine is not None and native and set(job.extra) <= EXTRA:
-            return self.engine.run(job, streaming=streaming)
-        return self.stock.run(job, streaming=streaming)
+        if self._engine is None or not native or not set(job.extra) <= EXTRA:
+            return self.stock.run(job, streaming=streaming)
+        if wanted not in self._engines:
+            self._engines[wanted] = self._engine()
+            if len(self._engines) > SETS:
+                self._engines.popitem(last=False)
+        self._engines.move_to_end(wanted)
+        return self._engines[wanted].run(job, streaming=streaming)

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from diptych.cost import Estimate
+from diptych.errors import InvalidInput
 from diptych.image import Image
 from diptych.notices import Notice
 from diptych.plan import Call, Plan
@@ -38,6 +39,11 @@ def plan_of(request: Request, model: Described) -> Plan:
     The payload holds what the caller asked for and nothing else: defaults are the checkpoint's.
     """
     mode, ref = "generate" if request.mode is None else str(request.mode), model.card.ref
+    if mode == "invert" and request.source_prompt is None:
+        raise InvalidInput(
+            "mode='invert' needs to know what the picture shows now; give source_prompt=, or edit in a "
+            "conversation that began with a prompt"
+        )
     image = request.image
     check(
         model,
@@ -47,8 +53,9 @@ def plan_of(request: Request, model: Described) -> Plan:
         negative_prompt=request.negative_prompt,
         guidance=request.guidance,
         change=request.change,
-        controls=request.controls,
+        controls=[_fields(each) for each in request.controls],
         references=request.references,
+        adapters=[each.path for each in request.adapters],
         extra=request.extra,
     )
     call = Call(

@@ -111,7 +111,9 @@ class DiffusersProvider(Provider):
         key = (folder.resolve(), device, str(dtype), self.config.speed, limit)
         with _LOADING:
             if key not in _ENGINES:
-                _ENGINES[key] = load(replace(checkpoint, folder=folder), device, dtype, limit)
+                _ENGINES[key] = load(
+                    replace(checkpoint, folder=folder), device, dtype, limit, self.config.speed
+                )
             if key not in self._held:
                 self._held.add(key)
                 _USERS[key] = _USERS.get(key, 0) + 1

@@ -9,11 +9,15 @@ from diptych.errors import InvalidInput, UnsupportedOption
 
 from .cards import ADAPTED, Described, extra_of, is_native, task_of
 from .families import takes
+from .files import check_name
 from .recipe import EXTRA
 
 __all__ = ["check"]
 
 Size = tuple[int, int]
+
+SEVERAL = ("ControlNetModel", "FluxControlNetModel", "SD3ControlNetModel")
+"""ControlNets of which several can act together."""
 
 PROPORTIONS = 0.02
 """How far the proportions of a size may be from the picture's: what rounding to pixels makes."""
@@ -30,14 +34,21 @@ def check(
     change: float | None,
     controls: Sequence[Any],
     references: Sequence[Any],
+    adapters: Sequence[str],
     extra: Mapping[str, Any],
 ) -> None:
     """Refuse what would have no effect or another than the one that is meant.
 
-    `mode` is "generate" or an `EditMode`, `image` the size of the picture to edit. Raises
-    `UnsupportedOption` or `InvalidInput`.
+    `mode` is "generate" or an `EditMode`, `image` the size of the picture to edit, `adapters` the
+    paths of LoRAs; `controls` have the fields of `Control`, as a mapping. Raises `UnsupportedOption`
+    or `InvalidInput`.
     """
     _check_extra(model, extra)
+    for path in adapters:
+        check_name(path, "adapters")
+    for name in set(extra) & set(ADAPTED):
+        check_name(extra[name], "extra")
+    _check_controls(model, mode, controls)
     if image is not None and size is not None and mode != "instruct":
         _check_proportions(image, size)
     if references and not model.family.native_references and not set(extra) & set(ADAPTED):
@@ -52,7 +63,7 @@ def check(
         _check_true_guidance(extra["true_cfg_scale"], negative_prompt)
     beside = {"controls": bool(controls), "references": bool(references)}
     if not (is_native(model.family, mode, **beside) and set(extra) <= EXTRA):
-        _check_arguments(model, mode, bool(controls), negative_prompt, guidance, change, extra)
+        _check_arguments(model, mode, controls, negative_prompt, guidance, change, extra)
     if negative_prompt is not None and model.family.guidance in ("cfg", "true_cfg"):
         number = model.defaults.get("guidance") if guidance is None else guidance
         least = 0 if model.family.name.startswith("z-image") else 1
@@ -75,6 +86,38 @@ def _check_extra(model: Described, extra: Mapping[str, Any]) -> None:
         if not isinstance(value, str if name in ADAPTED else (bool, int, float)):
             what = "a file or repository" if name in ADAPTED else "a number, True or False"
             raise UnsupportedOption(f"extra={{{name!r}: {value!r}}} must be {what}", option="extra")
+
+
+def _check_controls(model: Described, mode: str, controls: Sequence[Mapping[str, Any]]) -> None:
+    kind = model.family
+    if mode == "control":
+        if controls:
+            raise UnsupportedOption(
+                "mode='control' takes the structure from the picture itself; leave controls out, or "
+                "generate from the control image alone",
+                option="controls",
+            )
+        if model.control != "canny":
+            made = model.control or "a kind of control image that is not known"
+            raise UnsupportedOption(
+                f"mode='control' computes an edge map, and {model.card.ref} was trained on {made}; use "
+                "generate(..., controls=[Control(kind, control_image)])",
+                option="mode",
+            )
+    if kind.concat:
+        if controls:
+            _check_concat(controls, model.control)
+        return
+    if len(controls) > 1 and kind.controlnet not in SEVERAL:
+        raise UnsupportedOption(f"{kind.title} takes one control image", option="controls")
+    for each in controls:
+        if each.get("path") is None:
+            raise UnsupportedOption(
+                f"{kind.title} needs a ControlNet for a control image; name it: "
+                f"Control({each['kind']!r}, image, path='org/name')",
+                option="controls",
+            )
+        check_name(each["path"], "controls")
 
 
 def _check_proportions(image: Size, size: Size) -> None:
@@ -102,7 +145,7 @@ def _check_true_guidance(scale: float, negative_prompt: str | None) -> None:
 def _check_arguments(
     model: Described,
     mode: str,
-    has_controls: bool,
+    controls: Sequence[Mapping[str, Any]],
     negative_prompt: str | None,
     guidance: float | None,
     change: float | None,
@@ -110,7 +153,7 @@ def _check_arguments(
 ) -> None:
     """Everything given against the arguments of the stock pipeline that will run."""
     kind = model.family
-    name = kind.tasks[task_of(kind, mode, has_controls)]
+    name = kind.tasks[task_of(kind, mode, bool(controls))]
     needed = {"extra": [each for each in extra if each not in ADAPTED]}
     if negative_prompt is not None:
         embedded = kind.guidance == "embedded"
@@ -119,6 +162,8 @@ def _check_arguments(
         needed["guidance"] = [kind.guidance_argument()]
     if change is not None:
         needed["change"] = ["strength"]
+    if any((each["start"], each["end"]) != (0, 1) for each in controls) and not kind.concat:
+        needed["controls"] = ["control_guidance_start", "control_guidance_end"]
     for option, arguments in needed.items():
         for argument in arguments:
             if argument not in takes(name):
@@ -126,3 +171,23 @@ def _check_arguments(
                     f"{name}, which does {mode} for {model.card.ref}, has no {argument}",
                     option=option,
                 )
+
+
+def _check_concat(controls: Sequence[Mapping[str, Any]], kind: str | None) -> None:
+    """What a checkpoint that reads its control image as channels cannot do.
+
+    Raises `UnsupportedOption`.
+    """
+    wrong = None
+    if len(controls) != 1:
+        wrong = f"it reads one control image, not {len(controls)}"
+    elif (own := controls[0]).get("path") is not None:
+        wrong = "it reads its control image itself; leave path out"
+    elif (own["strength"], own["start"], own["end"]) != (1, 0, 1):
+        wrong = (
+            "it follows its control image fully and throughout; leave strength, start and end out"
+        )
+    elif kind is not None and own["kind"] != kind:
+        wrong = f"it was trained on {kind} images, not on {own['kind']}"
+    if wrong is not None:
+        raise UnsupportedOption(f"controls: {wrong}", option="controls")

@@ -11,7 +11,9 @@ from __future__ import annotations
 import copy
 import inspect
 import math
+from collections import OrderedDict
 from collections.abc import Callable, Generator, Mapping
+from contextlib import closing
 from decimal import Decimal
 from typing import Any
 
@@ -27,7 +29,9 @@ from diptych.notices import Notice
 from diptych.provider import Outcome
 
 from .cards import Described, task_of
+from .control import canny, check_image, controlnet, union_mode
 from .families import Task, takes
+from .files import found
 from .geometry import Canvas, canvas
 from .job import Job
 from .logs import listening
@@ -41,6 +45,9 @@ __all__ = ["Stock"]
 
 Steps = Generator[Progress | Preview | Outcome | None, None, None]
 
+NETS = 4
+"""ControlNets that stay loaded."""
+
 PREVIEWS = 3
 """Previews of a picture when somebody watches and did not say how many."""
 
@@ -51,15 +58,24 @@ class Stock:
     `parts` are its components; pipelines of several classes share them.
     """
 
-    def __init__(self, parts: Mapping[str, Any], described: Described, device: str) -> None:
+    def __init__(
+        self, parts: Mapping[str, Any], described: Described, device: str, dtype: torch.dtype
+    ) -> None:
         self.parts = dict(parts)
         self.described = described
         self.device = device
+        self.dtype = dtype
+        self._nets: OrderedDict[str, Any] = OrderedDict()
 
     def run(self, job: Job, *, streaming: bool) -> Steps:
         """Draw the pictures of `job`. The last event is the `Outcome`."""
         work = _Work(self, job)
         yield None
+        for each in job.controls:
+            if (path := each.get("path")) is not None:
+                self.controlnet(path)
+                yield None
+        work.prepare()
         images: list[Image] = []
         for number, seed in enumerate(job.seeds):
             if work.is_kept:
@@ -73,6 +89,29 @@ class Stock:
             cost=Cost(Decimal(0), source="computed"),
             notices=tuple(dict.fromkeys(work.notices)),
             raw=work.facts(),
+        )
+
+    def controlnet(self, path: str) -> Any:
+        """The ControlNet at `path`, loaded once and kept for a while."""
+        if path not in self._nets:
+            folder = found(path, "controls")
+            kind = self.described.family.controlnet
+            self._nets[path] = controlnet(folder, kind, self.dtype, self.device)
+            if len(self._nets) > NETS:
+                self._nets.popitem(last=False)
+        self._nets.move_to_end(path)
+        return self._nets[path]
+
+    def any_pipeline(self) -> Any:
+        """A pipeline of the checkpoint, whatever its task."""
+        tasks = self.described.family.tasks
+        return self.pipeline(
+            next(
+                name
+                for task, name in tasks.items()
+                if "control" not in task or self.described.family.concat
+            ),
+            {},
         )
 
     def pipeline(self, name: str, extra: Mapping[str, Any]) -> Any:
@@ -122,6 +161,9 @@ class _Work:
         self.canvas = self._canvas()
         self.parts: dict[str, Any] = {}
         self.arguments: dict[str, Any] = {}
+
+    def prepare(self) -> None:
+        """Turn the job into arguments. ControlNets are loaded."""
         if not self.is_kept:
             self.arguments = self._arguments()
             self._count_words()
@@ -156,7 +198,7 @@ class _Work:
         values |= {name: value for name, value in job.extra.items() if name in takes}
         if self.steps is not None:
             values["num_inference_steps"] = self.steps
-        values |= self._guidance() | self._pictures()
+        values |= self._guidance() | self._pictures() | self._controls()
         if "intermediate_timesteps" in takes and values["num_inference_steps"] != 2:
             values["intermediate_timesteps"] = None  # one is between two steps and no others
         return values
@@ -227,6 +269,38 @@ class _Work:
             values["image"] = references
         return values
 
+    def _controls(self) -> dict[str, Any]:
+        """Control images, and how strongly and when they act."""
+        job = self.job
+        argument = "control_image" if "control_image" in self.takes else "image"
+        if job.task == "control":
+            assert job.image is not None
+            return {argument: place(canny(job.image), self.canvas)}
+        controls = job.controls
+        if not controls:
+            return {}
+        for each in controls:
+            check_image(each["kind"], each["image"])
+        images = [place(each["image"], self.canvas) for each in controls]
+        if self.family.concat:
+            return {argument: images[0]}
+        nets = [self.stock.controlnet(each["path"]) for each in controls]
+        values: dict[str, list[Any]] = {
+            argument: images,
+            "controlnet_conditioning_scale": [float(each["strength"]) for each in controls],
+            "control_guidance_start": [float(each["start"]) for each in controls],
+            "control_guidance_end": [float(each["end"]) for each in controls],
+            "control_mode": [
+                union_mode(net, each["kind"]) for net, each in zip(nets, controls, strict=True)
+            ],
+        }
+        self.parts["controlnet"] = nets if len(nets) > 1 else nets[0]
+        return {
+            name: value if len(nets) > 1 else value[0]
+            for name, value in values.items()
+            if name in self.takes and (name != "control_mode" or value != [None] * len(nets))
+        }
+
     def _depth(self) -> dict[str, Any]:
         if "strength" not in self.takes:
             return {}
@@ -276,21 +350,21 @@ class _Work:
             return pipe(**self.arguments, generator=[generator], output_type="pt", **more)
 
         logs = listening()
-        steps = stepwise(call, logs.around)
-        seen = 0
-        previous: Tensor | None = None
-        while True:
-            try:
-                step, total, latents = next(steps)
-            except StopIteration as end:
-                return self._finished(end.value, logs.said)
-            yield Progress(number * total + step, many * total)
-            if latents is not None and step in _when(total, shown):
-                image = preview(pipe, latents, previous, self.canvas)
-                if image is not None:
-                    yield Preview(image, seen, number)
-                    seen += 1
-            previous = latents
+        with closing(stepwise(call, logs.around)) as steps:
+            seen = 0
+            previous: Tensor | None = None
+            while True:
+                try:
+                    step, total, latents = next(steps)
+                except StopIteration as end:
+                    return self._finished(end.value, logs.said)
+                yield Progress(number * total + step, many * total)
+                if latents is not None and step in _when(total, shown):
+                    image = preview(pipe, latents, previous, self.canvas)
+                    if image is not None:
+                        yield Preview(image, seen, number)
+                        seen += 1
+                previous = latents
 
     def _finished(self, output: Any, said: list[str]) -> Image:
         self.notices += [Notice("unverified", f"diffusers: {each}") for each in said]

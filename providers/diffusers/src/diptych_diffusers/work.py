@@ -53,6 +53,7 @@ class Work:
         if job.task == "invert":
             steps, change = self.recipe.flowedit.steps or steps, self.recipe.flowedit.change
         self.steps = steps if job.steps is None else job.steps
+        self.passes = self.steps if job.task == "invert" else engine.pace.passes(self.steps)
         self.change = change if job.change is None else job.change
 
     def _size(self) -> tuple[int, int]:
@@ -136,6 +137,7 @@ class Work:
         if self.job.mask is not None:
             known = Known(self.source, noise, self.free)
         sampler = denoise(self.model, latents, self.sigmas, self.prompted, self.grid, known)
+        sampler = self.engine.pace.sampler(sampler, self.steps)
         return Drawing(seed, Row(sampler, self.group))
 
     def _edited(self, seed: int, first: Tensor, generator: torch.Generator) -> Drawing:
@@ -201,6 +203,7 @@ class Work:
         """What was run, for `Result.raw`."""
         return {
             "steps": 0 if self.is_kept else self.steps,
+            "passes": 0 if self.is_kept else self.passes,
             "change": self.change,
             "size": list(self.canvas.drawn),
         }
