@@ -754,6 +754,61 @@ def test_redirects_are_followed_five_times_and_without_credentials(host: Host) -
         Image.from_url(host.url("/start")).fetch()
 
 
+class Web(httpx.AsyncBaseTransport):
+    """The public web as far as a test can have one: names that only this transport knows."""
+
+    def __init__(self, **redirects: str) -> None:
+        self.redirects = redirects
+        self.seen: list[str] = []
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.seen.append(str(request.url))
+        target = self.redirects.get(request.url.path.strip("/"))
+        if target is None:
+            return httpx.Response(200, content=encoded(drawn()))
+        return httpx.Response(302, headers={"Location": target})
+
+
+def fetched(web: Web, url: str) -> Image:
+    async def fetch() -> Image:
+        async with httpx.AsyncClient(transport=web) as client:
+            return await Image.from_url(url).afetch(client)
+
+    return asyncio.run(fetch())
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "https://127.0.0.1/fox",
+        "https://localhost:8443/fox",
+        "https://10.1.2.3/fox",
+        "https://169.254.169.254/latest/meta-data",
+        "https://[::1]/fox",
+        "https://[::ffff:192.168.0.1]/fox",
+        "https://metadata.google.internal/computeMetadata",
+        "https://printer.local/fox",
+        "https://router/fox",
+    ],
+)
+def test_a_public_address_does_not_redirect_into_a_private_network(target: str) -> None:
+    web = Web(fox=target)
+    with pytest.raises(InvalidInput, match="inside a network"):
+        fetched(web, "https://pictures.invalid/fox")
+    assert web.seen == ["https://pictures.invalid/fox"]
+
+
+def test_https_does_not_redirect_to_http() -> None:
+    web = Web(fox="http://pictures.invalid/there")
+    with pytest.raises(InvalidInput, match="from https to http"):
+        fetched(web, "https://pictures.invalid/fox")
+    assert fetched(Web(fox="https://pictures.invalid/there"), "http://pictures.invalid/fox").size
+
+
+def test_a_private_address_that_the_caller_gave_may_redirect_to_another() -> None:
+    assert fetched(Web(fox="http://10.1.2.3/there"), "http://192.168.0.1/fox").size == (7, 5)
+
+
 @pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://127.0.0.1/fox", "data:,x"])
 def test_redirects_lead_to_http_only(host: Host, target: str) -> None:
     host.answer("/fox", status=302, Location=target)

@@ -75,9 +75,7 @@ class AsyncImageClient:
                 f"max_retries={max_retries!r} must be a whole number, 0 or more"
             )
         self._max_retries = max_retries
-        self._budget = (
-            budget if isinstance(budget, Budget) or budget is None else Budget(Decimal(budget))
-        )
+        self._budget = _limit(budget)
         self._rewriter = rewriter
         self._planning = self._kind(self._settings)
         self._card = self._planning.card(self._name_of_model)
@@ -110,7 +108,7 @@ class AsyncImageClient:
         Raises `RequestError` or `ConfigurationError` before anything is sent, and `ProviderError`,
         `OutcomeUnknown` or `DeadlineExceeded` afterwards.
         """
-        return await self._execute(self.plan(prompt, **_silent(options)), timeout)
+        return await self._execute(self.plan(prompt, **options), timeout)
 
     async def edit(
         self,
@@ -126,7 +124,7 @@ class AsyncImageClient:
         the pixels outside it come back bit-identical unless `preserve="model"`. Raises as
         `generate` does.
         """
-        request = await self._materialised(Request.build(prompt, image=image, **_silent(options)))
+        request = await self._materialised(Request.build(prompt, image=image, **options))
         return await self._execute(self._planned(request), timeout)
 
     def stream_generate(
@@ -250,7 +248,7 @@ class AsyncImageClient:
             raise InvalidInput(f"concurrency={concurrency!r} must be a whole number, 1 or more")
         if on_error not in ("raise", "return"):
             raise InvalidInput(f"on_error={on_error!r} must be 'raise' or 'return'")
-        plans = [self.plan(text, **_silent(options)) for text in texts]
+        plans = [_unseen(self.plan(text, **options)) for text in texts]
         gate, failed = asyncio.Semaphore(concurrency), asyncio.Event()
 
         async def one(plan: Plan) -> Result | DiptychError:
@@ -320,7 +318,7 @@ class AsyncImageClient:
         )
 
     async def _execute(self, plan: Plan, timeout: float | None = None) -> Result:
-        return await self._run(plan, timeout).execute()
+        return await self._run(_unseen(plan), timeout).execute()
 
     async def _submitted(self, request: Request, timeout: float | None) -> AsyncJob:
         plan = self._planned(await self._materialised(request))
@@ -354,10 +352,20 @@ def _seconds(timeout: float) -> float:
     return float(timeout)
 
 
-def _silent(options: Any) -> Any:
-    """Previews are streamed; a method that streams nothing must not pay for them."""
-    if options.get("previews") is not None:
+def _limit(budget: Budget | Decimal | int | str | None) -> Budget | None:
+    if budget is None or isinstance(budget, Budget):
+        return budget
+    try:
+        return Budget(budget)  # type: ignore[arg-type]  # which checks it
+    except InvalidInput as error:
+        raise ConfigurationError(f"budget={budget!r}: {error}") from None
+
+
+def _unseen(plan: Plan) -> Plan:
+    """Previews are streamed; what streams nothing must not pay for them."""
+    if plan.request.previews is not None:
         raise InvalidInput(
-            "previews are for stream_generate and stream_edit; nothing else shows them"
+            "previews= is for streams, nothing else shows them: use stream_generate, stream_edit, "
+            "stream(plan) or a conversation's stream, or leave previews= out"
         )
-    return options
+    return plan

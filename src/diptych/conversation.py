@@ -8,12 +8,14 @@ description of it.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Generator, Mapping
+from contextlib import aclosing, closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from .cards import EditMode
 from .errors import InvalidInput
+from .events import Completed, Event
 from .image import Image, ImageSource
 from .options import EditOptions
 from .plan import Plan, State
@@ -199,9 +201,23 @@ class AsyncConversation(_Thread):
         self, text: str, *, timeout: float | None = None, **options: Unpack[EditOptions]
     ) -> Result:
         """Say something; the result's picture becomes the conversation's."""
-        request, history = self._next(text, options)
-        plan = self._client._planned(await self._client._materialised(request), history)
+        plan = await self._planned(text, options)
         return self._took(text, plan, await self._client._execute(plan, timeout))
+
+    async def stream(
+        self, text: str, *, timeout: float | None = None, **options: Unpack[EditOptions]
+    ) -> AsyncGenerator[Event, None]:
+        """As `send`, as events; the last is `Completed`. Close it to cancel."""
+        plan = await self._planned(text, options)
+        async with aclosing(self._client.stream(plan, timeout=timeout)) as events:
+            async for event in events:
+                if isinstance(event, Completed):
+                    self._took(text, plan, event.result)
+                yield event
+
+    async def _planned(self, text: str, options: EditOptions) -> Plan:
+        request, history = self._next(text, options)
+        return self._client._planned(await self._client._materialised(request), history)
 
 
 class Conversation(_Thread):
@@ -220,6 +236,20 @@ class Conversation(_Thread):
 
         Options are those of `ImageClient.edit`. Raises as `edit` does.
         """
-        request, history = self._next(text, options)
-        plan = self._client._planned(self._client._materialised(request), history)
+        plan = self._planned(text, options)
         return self._took(text, plan, self._client._execute(plan, timeout))
+
+    def stream(
+        self, text: str, *, timeout: float | None = None, **options: Unpack[EditOptions]
+    ) -> Generator[Event, None, None]:
+        """As `send`, as events; the last is `Completed`. Leaving the loop early cancels the turn."""
+        plan = self._planned(text, options)
+        with closing(self._client.stream(plan, timeout=timeout)) as events:
+            for event in events:
+                if isinstance(event, Completed):
+                    self._took(text, plan, event.result)
+                yield event
+
+    def _planned(self, text: str, options: EditOptions) -> Plan:
+        request, history = self._next(text, options)
+        return self._client._planned(self._client._materialised(request), history)

@@ -94,9 +94,13 @@ class Budget:
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self.limit = Decimal(self.limit)
-        if not self.limit.is_finite() or self.limit < 0:
-            raise InvalidInput(f"budget limit {self.limit} must be a finite number, 0 or more")
+        given = self.limit
+        try:
+            self.limit = Decimal(given)
+        except (ArithmeticError, TypeError, ValueError):
+            self.limit = Decimal("NaN")
+        if isinstance(given, bool) or not self.limit.is_finite() or self.limit < 0:
+            raise InvalidInput(f"a budget is an amount of money, such as '0.50', not {given!r}")
 
     @property
     def left(self) -> Decimal:

@@ -13,10 +13,11 @@ from .sniff import MAX_BYTES
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["checked", "download", "shown"]
+__all__ = ["checked", "download", "is_public", "shown"]
 
 MAX_REDIRECTS = 5
 _HEADERS = {"Accept": "image/*", "Accept-Encoding": "identity", "User-Agent": "diptych"}
+_LOCAL = (".local", ".localhost", ".internal", ".home.arpa")
 _TRANSIENT = {408, 425, 429}
 
 
@@ -51,8 +52,9 @@ async def download(
 ) -> bytes:
     """The body at `url`, at most `MAX_BYTES` of it, within `timeout` seconds in all.
 
-    Redirects are followed up to `MAX_REDIRECTS` times, to http(s) only. `client` lends its
-    connections, proxies and headers; its credentials do not follow a redirect. Raises
+    Redirects are followed up to `MAX_REDIRECTS` times: from https to https only, and from the
+    public internet to the public internet only. `client` lends its connections, proxies and
+    headers; its credentials do not follow a redirect. Raises
     `InvalidInput` for what asking again will not mend, `Unavailable` (retryable) for what it may,
     and `DeadlineExceeded`.
     """
@@ -97,11 +99,57 @@ async def _follow(client: httpx.AsyncClient, url: str) -> bytes:
             target = checked(str(response.next_request.url))
         finally:
             await response.aclose()
+        await _check_redirect(url, str(request.url), target)
         # A bare request: no header of the client's follows to where it was not meant to go.
         request = httpx.Request("GET", target, headers=_HEADERS)
     raise InvalidInput(
         f"{shown(url)} redirects more than {MAX_REDIRECTS} times; give the picture's own address"
     )
+
+
+async def _check_redirect(url: str, before: str, target: str) -> None:
+    """Raises `InvalidInput` for a redirect that leads where the caller of `url` did not mean to go."""
+    if urlsplit(before).scheme == "https" and urlsplit(target).scheme != "https":
+        raise InvalidInput(
+            f"{shown(url)} redirects from https to {shown(target)}, which is not followed; "
+            "give that address itself if it is meant"
+        )
+    if not await is_public(_host(target)) and await is_public(_host(url)):
+        raise InvalidInput(
+            f"{shown(url)} redirects to {shown(target)}, an address inside a network, which is not "
+            "followed; give that address itself if it is meant"
+        )
+
+
+async def is_public(host: str) -> bool:
+    """Whether all addresses of `host` are on the public internet, as far as it has any here.
+
+    A name that is not resolved counts as public, since a proxy may know it, unless it is of the
+    kind that only local networks have.
+    """
+    import anyio
+
+    if _is_local(host):
+        return False
+    try:
+        found = {str(each[4][0]) for each in await anyio.getaddrinfo(host, None)}
+    except OSError:
+        return True
+    return all(map(_is_public, found))
+
+
+def _is_local(host: str) -> bool:
+    name = host.lower().rstrip(".")
+    return ("." not in name and ":" not in name) or name.endswith(_LOCAL)
+
+
+def _is_public(address: str) -> bool:
+    from ipaddress import IPv6Address, ip_address
+
+    ip = ip_address(address.partition("%")[0])
+    if isinstance(ip, IPv6Address) and ip.ipv4_mapped is not None:
+        ip = ip.ipv4_mapped
+    return ip.is_global and not ip.is_multicast
 
 
 async def _body(response: httpx.Response, url: str) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from decimal import Decimal
 from functools import partial
@@ -20,7 +20,7 @@ from .errors import (
     MalformedResponse,
     ProviderError,
 )
-from .events import Event, Queued
+from .events import Event, Preview, Queued
 from .image import Image
 from .notices import Notice
 from .plan import Call, Plan
@@ -60,7 +60,9 @@ class Run:
         self.handles: list[Handle] = []
         self.paid = False
         self._done: dict[int, Outcome] = {}
+        self._early: dict[int, Outcome] = {}
         self._emit: Emit | None = None
+        self._told_accepted: Callable[[], None] | None = None
         self._began = time.perf_counter()
         self._first_sent: float | None = None
 
@@ -77,6 +79,8 @@ class Run:
 
     def accepted(self, handle: Handle) -> None:
         self.handles.append(handle)
+        if self._told_accepted is not None:
+            self._told_accepted()
 
     async def retry(self, attempt: Callable[[], Awaitable[T]]) -> T:
         return await retrying(attempt, max_retries=self.max_retries, remaining=self.remaining)
@@ -86,9 +90,9 @@ class Run:
 
     # What a client calls
 
-    def listen(self, emit: Emit) -> None:
-        """Send events to `emit` from now on."""
-        self._emit, self.streaming = emit, True
+    def listen(self, emit: Emit, accepted: Callable[[], None] | None = None) -> None:
+        """Send events to `emit` from now on; call `accepted` whenever the provider took a job."""
+        self._emit, self.streaming, self._told_accepted = emit, True, accepted
 
     @property
     def handle(self) -> str | None:
@@ -113,15 +117,20 @@ class Run:
         return result
 
     async def _calls(self) -> Result:
-        return await self._until_deadline(
-            [partial(self._attempt, call) for call in self.plan.calls]
-        )
+        jobs, first = [], 0
+        for index, call in enumerate(self.plan.calls):
+            jobs.append(partial(self._attempt, index, call, first))
+            first += call.images
+        return await self._until_deadline(jobs)
 
     async def resume(self, handles: Sequence[Handle]) -> Result:
         """Wait for jobs that were submitted before."""
         self.handles, self.paid = list(handles), True
         return await self._until_deadline(
-            [partial(self._follow, self.provider.resume(handle, self)) for handle in handles]
+            [
+                partial(self._follow, index, self.provider.resume(handle, self))
+                for index, handle in enumerate(handles)
+            ]
         )
 
     async def _until_deadline(self, jobs: Sequence[Callable[[], Awaitable[Outcome]]]) -> Result:
@@ -134,6 +143,8 @@ class Run:
             if not scope.expired():
                 raise
             failure = self._late()
+        if failure is not None:
+            await self._keep_early()
         outcomes = [self._done[index] for index in sorted(self._done)]
         if failure is None:
             return await self._finish(outcomes)
@@ -156,18 +167,36 @@ class Run:
             may_be_billed=self.paid,
         )
 
-    async def _attempt(self, call: Call) -> Outcome:
-        return await self.retry(lambda: self._follow(self.provider.run(call, self), call))
+    async def _keep_early(self) -> None:
+        """Count what had come of calls that did not end: it is paid for."""
+        for index in self._early.keys() - self._done.keys():
+            with suppress(MalformedResponse):
+                await self._checked(self._early[index])
+                self._done[index] = self._early[index]
 
-    async def _follow(self, events: AsyncIterator[RunEvent], call: Call | None = None) -> Outcome:
+    async def _attempt(self, index: int, call: Call, first: int) -> Outcome:
+        """Run call number `index`, whose first picture is number `first` of the result."""
+        return await self.retry(
+            lambda: self._follow(index, self.provider.run(call, self), call, first)
+        )
+
+    async def _follow(
+        self,
+        index: int,
+        events: AsyncIterator[RunEvent],
+        call: Call | None = None,
+        first: int = 0,
+    ) -> Outcome:
         """Pass events on until the outcome."""
         outcome: Outcome | None = None
         async with aclosing(events) as running:  # type: ignore[type-var]  # generators have aclose
             async for event in running:
                 if isinstance(event, Outcome):
-                    outcome = event
+                    outcome = self._early[index] = _seeded(event, call)
                 elif isinstance(event, Queued):
                     self._pass_on(replace(event, handle=event.handle or self.handle))
+                elif isinstance(event, Preview):
+                    self._pass_on(replace(event, picture=first + event.picture))
                 else:
                     self._pass_on(event)
         if outcome is None:
@@ -175,7 +204,7 @@ class Run:
                 f"{self.plan.model} ended without an outcome", provider=self.provider.name
             )
         await self._checked(outcome)
-        return _seeded(outcome, call)
+        return outcome
 
     async def _checked(self, outcome: Outcome) -> None:
         """Raise for a picture that is broken. A PNG tells by its checksums; others are decoded."""

@@ -31,7 +31,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """An unfinished picture. `picture` is which picture of the call, `index` which preview of it."""
+    """An unfinished picture. `picture` is which one of the result, `index` which preview of it."""
 
     image: Image
     index: int = 0

@@ -135,8 +135,9 @@ class Image:
     async def afetch(self, client: httpx.AsyncClient | None = None, timeout: float = 60.0) -> Image:
         """A copy of this image that has its bytes; the image itself when it has them already.
 
-        `timeout` in seconds bounds the whole download. At most 5 redirects are followed, and at
-        most 64 MiB are read. Raises `InvalidInput` (no picture there, too large, HTTP 4xx),
+        `timeout` in seconds bounds the whole download. At most 5 redirects are followed, none from
+        https to http and none from the public internet into a private network, and at most 64 MiB
+        are read. Raises `InvalidInput` (no picture there, too large, HTTP 4xx),
         `Unavailable` (network, HTTP 5xx or 429) and `DeadlineExceeded`.
         """
         if self._data is not None or self.url is None:

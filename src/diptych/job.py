@@ -28,7 +28,7 @@ class AsyncJob:
         self._events: list[Event] = []
         self._news = asyncio.Event()
         self._cancelled = False
-        run.listen(self._happened)
+        run.listen(self._happened, accepted=self._wake)
         self._task = asyncio.ensure_future(work())
         self._task.add_done_callback(self._ended)
 

@@ -176,9 +176,11 @@ class Provider(ABC):
     def run(self, call: Call, context: RunContext) -> AsyncIterator[RunEvent]:
         """Run one call of a plan. The only thing that spends.
 
-        Yields events and, last, exactly one `Outcome`. Raises diptych's errors only. A paid request
-        is sent at most once; an error is `retryable` only if the request was certainly not
-        accepted. Cancelling the task must close every connection it opened.
+        Yields events and, last, an `Outcome`; one that is yielded before is what the caller gets
+        should the call not come to its end. `Preview.picture` counts within the call. Raises
+        diptych's errors only. A paid request is sent at most once; an error is `retryable` only if
+        the request was certainly not accepted. Cancelling the task must close every connection it
+        opened.
         """
 
     def resume(self, handle: Handle, context: RunContext) -> AsyncIterator[RunEvent]:

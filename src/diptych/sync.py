@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator
+from collections.abc import AsyncGenerator, Coroutine, Generator, Iterable, Iterator
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any, Literal, Self, TypeVar, Unpack
 
@@ -12,7 +13,7 @@ from .cards import ModelCard
 from .client import AsyncImageClient
 from .conversation import Conversation
 from .cost import Budget
-from .errors import DiptychError
+from .errors import ConfigurationError, DiptychError
 from .events import Event
 from .image import ImageSource
 from .job import AsyncJob, Status
@@ -115,7 +116,7 @@ class ImageClient:
 
     def stream_generate(
         self, prompt: str, *, timeout: float | None = None, **options: Unpack[GenerateOptions]
-    ) -> Iterator[Event]:
+    ) -> Generator[Event, None, None]:
         """As `generate`, as events; the last is `Completed`. Leaving the loop early cancels."""
         return self._iterate(self._client.stream_generate(prompt, timeout=timeout, **options))
 
@@ -126,11 +127,13 @@ class ImageClient:
         *,
         timeout: float | None = None,
         **options: Unpack[EditOptions],
-    ) -> Iterator[Event]:
+    ) -> Generator[Event, None, None]:
         """As `edit`, as events; the last is `Completed`. Leaving the loop early cancels."""
         return self._iterate(self._client.stream_edit(image, prompt, timeout=timeout, **options))
 
-    def stream(self, request: Request | Plan, *, timeout: float | None = None) -> Iterator[Event]:
+    def stream(
+        self, request: Request | Plan, *, timeout: float | None = None
+    ) -> Generator[Event, None, None]:
         """Run a request or a plan, as events; the last is `Completed`. Leaving the loop cancels."""
         return self._iterate(self._client.stream(request, timeout=timeout))
 
@@ -239,7 +242,7 @@ class ImageClient:
     def _call(self, work: Coroutine[Any, Any, T]) -> T:
         return self._portal.call(work)
 
-    def _iterate(self, events: AsyncGenerator[T, None]) -> Iterator[T]:
+    def _iterate(self, events: AsyncGenerator[T, None]) -> Generator[T, None, None]:
         try:
             while True:
                 try:
@@ -248,7 +251,8 @@ class ImageClient:
                     return
                 yield event
         finally:
-            self._call(_closed(events))
+            with suppress(ConfigurationError):  # the client is closed, and the events with it
+                self._call(_closed(events))
 
 
 class Job:
@@ -270,7 +274,7 @@ class Job:
         """The state: "running", "completed", "failed" or "cancelled", as far as this process knows."""
         return self._job.status()
 
-    def events(self) -> Iterator[Event]:
+    def events(self) -> Generator[Event, None, None]:
         """Every event from the first on; ends with `Completed`, or raises what the job raised."""
         return self._client._iterate(self._job.events())
 
@@ -297,7 +301,8 @@ async def _following(events: AsyncGenerator[T, None]) -> T:
 
 
 async def _closed(events: AsyncGenerator[Any, None]) -> None:
-    await events.aclose()
+    if not getattr(events, "ag_running", False):  # else it unwinds already, without anybody waiting
+        await events.aclose()
 
 
 def _with_bar(results: Iterator[T], total: int, model: str) -> Iterator[T]:

@@ -150,6 +150,22 @@ def _events_until_the_picture(peer: OpenAIPeer, made: Any) -> int:
 # Time
 
 
+def test_a_picture_that_came_before_the_deadline_is_on_the_error(
+    bench: Callable[..., Any], peer: OpenAIPeer
+) -> None:
+    peer.fault(silence("middle", events=_events_until_the_picture(peer, bench(peer))))
+    with ImageClient(f"openai/{MODEL}", api_key=peer.key, base_url=peer.base_url) as client:
+        chat = client.conversation()
+        with pytest.raises(DeadlineExceeded) as caught:
+            list(chat.stream("a fox", previews=1, timeout=2))
+        assert chat.turns == ()
+    partial = caught.value.partial
+    assert partial is not None
+    assert len(partial.images) == 1
+    assert partial.cost.amount is None
+    assert any("had not ended" in notice.message for notice in partial.notices)
+
+
 async def watch(client: AsyncImageClient, plan: Plan) -> list[Event]:
     async with aclosing(client.stream(plan)) as events:
         return [event async for event in events]

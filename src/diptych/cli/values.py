@@ -6,7 +6,6 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
@@ -40,18 +39,11 @@ def client_settings(given: Mapping[str, Any]) -> dict[str, Any]:
         if given.get(name) is not None:
             settings[name] = given[name]
     if given.get("budget") is not None:
-        settings["budget"] = _budget(given["budget"])
+        settings["budget"] = Budget(given["budget"])
     key = os.environ.get(KEY, "").strip()
     if key and given.get("base_url") is not None:
         settings["api_key"] = key
     return settings
-
-
-def _budget(text: str) -> Budget:
-    try:
-        return Budget(Decimal(text))
-    except InvalidOperation:
-        raise InvalidInput(f"--budget {text!r} is not an amount; write one such as 0.50") from None
 
 
 def generate_options(given: Mapping[str, Any]) -> dict[str, Any]:

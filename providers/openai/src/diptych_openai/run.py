@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 from urllib.parse import urlsplit
 
+from diptych.download import is_public
 from diptych.errors import DiptychError
 from diptych.events import Preview, TextDelta
 from diptych.image import Image
@@ -73,18 +73,21 @@ async def _exchange(
 
 async def _watched(
     stream: ImagesStream | TurnStream, reply: Reply, transport: Transport
-) -> AsyncGenerator[Preview | TextDelta, None]:
-    """Feed `stream` until it is finished; what there is to show on the way."""
+) -> AsyncGenerator[Event, None]:
+    """Feed `stream` until it is finished; what there is to show, or to keep, on the way."""
     from jiter import from_json
 
     failure: DiptychError | None = None
     try:
         async with aclosing(data_of_events(reply.chunks())) as events:
             async for data in events:
+                had = len(stream.pictures)
                 for each in stream.feed(from_json(data, cache_mode="keys")):
                     yield each
                 if stream.finished:
                     return
+                if len(stream.pictures) > had:
+                    yield stream.so_far()
     except vendor_errors() as error:
         failure = translate(error, transport.origin, request_id=reply.request_id)
     except ValueError:
@@ -104,7 +107,7 @@ async def _linked(
         url = item.get("url") if isinstance(item, dict) and not item.get("b64_json") else None
         if not isinstance(url, str):
             continue
-        if not url.startswith("data:") and not _permitted(url, transport.base_url):
+        if not url.startswith("data:") and not await _permitted(url, transport.base_url):
             host = urlsplit(url).netloc.rpartition("@")[2]
             raise reader.broken(f"sent a picture by a link to {host!r}, which is not public https")
         try:
@@ -118,15 +121,11 @@ async def _linked(
     return found
 
 
-def _permitted(url: str, base_url: str) -> bool:
+async def _permitted(url: str, base_url: str) -> bool:
     """Whether the link leads to the server itself, or to a public host by https, without a user."""
     parts, base = urlsplit(url), urlsplit(base_url)
     if parts.username is not None or parts.hostname is None:
         return False
     if (parts.scheme, parts.netloc) == (base.scheme, base.netloc):
         return True
-    try:
-        public = ipaddress.ip_address(parts.hostname).is_global
-    except ValueError:
-        public = "." in parts.hostname and not parts.hostname.endswith((".local", ".internal"))
-    return parts.scheme == "https" and public
+    return parts.scheme == "https" and await is_public(parts.hostname)

@@ -6,12 +6,14 @@ pictures: nothing else checks that.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 from diptych.errors import DiptychError
 from diptych.events import Preview, TextDelta
 from diptych.image import Image
 from diptych.notices import Notice
+from diptych.provider import Outcome
 
 from .answers import Reader, picture
 
@@ -20,7 +22,7 @@ __all__ = ["ImagesStream", "TurnStream"]
 Shown = Preview | TextDelta
 
 
-class _Stream:
+class _Stream(ABC):
     """`finished`: the answer is whole. `pictures`: finished ones, by the keys of `Reader`."""
 
     def __init__(self, reader: Reader, *, watched: bool) -> None:
@@ -51,6 +53,16 @@ class _Stream:
         told = f"the stream broke off after its picture, so usage and cost are not known: {failure}"
         self.notices.append(Notice("mismatch", told))
         self.finished = True
+
+    def so_far(self) -> Outcome:
+        """The finished pictures, while the stream goes on."""
+        told = "the stream had not ended, so usage and cost are not known"
+        notices = (*self.notices, Notice("mismatch", told))
+        return self.reader.outcome(self.body(), notices, dict(self.pictures))
+
+    @abstractmethod
+    def body(self) -> dict[str, Any]:
+        """The answer in the form that it has without streaming."""
 
     def ended(self) -> None:
         """The events are over."""
