@@ -1,10 +1,11 @@
-"""The same two sentences on both paradigms, and the plan that each one gets.
+"""The same two sentences to any model, and the plan that the second one gets.
 
-OPENAI_API_KEY=... FAL_KEY=... python examples/conversation.py
+python examples/conversation.py [MODEL ...]    # the pocket models when none is named
 """
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from diptych import ImageClient
@@ -20,5 +21,5 @@ def converse(model: str, **settings: Any) -> None:
 
 
 if __name__ == "__main__":
-    converse("openai/gpt-image-2")
-    converse("fal/flux-pro/v1.1")
+    for name in sys.argv[1:] or ("autoregressive/pocket", "diffusers/pocket"):
+        converse(name)

@@ -1,45 +1,50 @@
-"""`make demo`: both paradigms, offline, against the loopback peers that ship with diptych.
+"""`make demo`: one prompt and one edit on both paradigms, offline, and both on one contact sheet.
 
-No key and no network. The peers speak the wire formats of OpenAI and fal on real sockets and paint flat
-patterns, so this shows what diptych does around a model and not what a model can paint.
+No key, no network, no GPU: the two pocket models that ship with diptych run on the CPU, through the
+engines that run Emu3 and FLUX. The left column is autoregressive, the right one diffusion.
 """
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
-import PIL.Image
+from diptych import ImageClient, Result
+from diptych.sheet import Panel, contact_sheet
 
-from diptych import ImageClient
-from diptych.testing.peers import FalPeer, OpenAIPeer
-
-MESSAGES = (
-    "Generate a watercolor of a fox reading a book.",
-    "Then make a variant where it's a raccoon.",
-)
+MODELS = ("autoregressive/pocket", "diffusers/pocket")
+SENTENCES = ("a watercolor of a fox reading a book in a meadow", "now make it a raccoon")
 
 
 def main(folder: Path = Path("out")) -> Path:
     folder.mkdir(exist_ok=True)
-    panels = []
-    with OpenAIPeer() as openai, FalPeer() as fal:
-        for model, key, url in (
-            ("openai/gpt-image-2", openai.key, openai.base_url),
-            ("fal/flux-pro/v1.1", fal.key, fal.origin),
-        ):
-            with ImageClient(model, api_key=key, base_url=url) as client:
-                chat = client.conversation()
-                for message in MESSAGES:
-                    result = chat.send(message)
-                    print(f"> {message}\n{result.plan}\n")
-                    panels.append(result.image.pil().convert("RGB").resize((384, 384)))
-    sheet = PIL.Image.new("RGB", (2 * 392 - 8, 2 * 392 - 8), "white")
-    for index, panel in enumerate(panels):
-        sheet.paste(panel, (392 * (index // 2), 392 * (index % 2)))
+    columns = [converse(model) for model in MODELS]
+    rows = list(zip(*columns, strict=True))  # from a column a model to a row a sentence
     target = folder / "demo.png"
-    sheet.save(target)
-    print("saved", target, "(left autoregressive, right diffusion; before above, after below)")
+    contact_sheet(rows, titles=SENTENCES).save(target)
+    print("saved", target)
     return target
+
+
+def converse(model: str) -> list[Panel]:
+    """Say the sentences to `model`; a panel for each picture."""
+    panels: list[Panel] = []
+    with ImageClient(model) as client:
+        chat = client.conversation()
+        for seed, sentence in enumerate(SENTENCES):
+            began = time.perf_counter()
+            result = chat.send(sentence, seed=seed)
+            seconds = time.perf_counter() - began
+            loading = " (loading the model included)" if not panels else ""
+            print(f"> {sentence}\n{result.plan}\n  {seconds:.1f} s{loading}\n")
+            panels.append(Panel(result.image, (*_told(result), f"{seconds:.1f} s{loading}")))
+    return panels
+
+
+def _told(result: Result) -> tuple[str, ...]:
+    assert result.plan is not None
+    plan = result.plan
+    return (f"{plan.model}: {plan.mode}", plan.why, f"sent: {plan.request.prompt}")
 
 
 if __name__ == "__main__":

@@ -51,7 +51,9 @@ def test_conversation(openai, fal, tmp_path, capsys):
     converse = example("conversation").converse
     converse("openai/gpt-image-2", **openai)
     converse("fal/flux-pro/v1.1", **fal)
+    converse("autoregressive/pocket")
     printed = capsys.readouterr().out
+    assert "autoregressive/pocket: continue" in printed
     assert "openai/gpt-image-2: continue" in printed
     assert "fal/flux-pro/kontext: instruct" in printed
     assert Image.of(tmp_path / "raccoon-fal.jpeg").width > 0
@@ -90,5 +92,15 @@ def test_many(openai, tmp_path, capsys):
 
 def test_demo_needs_neither_key_nor_network(tmp_path):
     bare = {name: value for name, value in os.environ.items() if not name.endswith("KEY")}
-    subprocess.run([sys.executable, EXAMPLES / "demo.py"], cwd=tmp_path, env=bare, check=True)
-    assert Image.of(tmp_path / "out" / "demo.png").width > 0
+    bare |= {"HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(tmp_path / "empty")}
+    ran = subprocess.run(
+        [sys.executable, EXAMPLES / "demo.py"],
+        cwd=tmp_path,
+        env=bare,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert "autoregressive/pocket: continue" in ran.stdout
+    assert "diffusers/pocket: invert" in ran.stdout
+    assert Image.of(tmp_path / "out" / "demo.png").width == 816
