@@ -7,7 +7,7 @@ made by `python -m training classifier`.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -100,10 +100,29 @@ def load(path: Path = WEIGHTS) -> Judge:
 
 def read(images: Sequence[Image.Image]) -> list[Reading]:
     """What each picture shows; pictures of another size are resized to 128 x 128."""
+    return readings(load().numbers(_tensor(images)))
+
+
+@torch.inference_mode()
+def certainty(images: Sequence[Image.Image], asked: Mapping[str, str]) -> list[float]:
+    """How sure the judge is, from 0 to 1, that each picture shows what was asked for.
+
+    `asked` maps attributes of `Reading` to words; the result is the geometric mean of their
+    probabilities.
+    """
+    logits = load()(_tensor(images))
+    logs = []
+    for key, wanted in asked.items():
+        words = [word(key, int(value)) for value in CLASSES[key]]
+        logs.append(logits[key].log_softmax(1)[:, words.index(wanted)])
+    sure: list[float] = torch.stack(logs).mean(0).exp().tolist()
+    return sure
+
+
+def _tensor(images: Sequence[Image.Image]) -> torch.Tensor:
     size = (world.SIZE, world.SIZE)
     pixels = [np.asarray(image.convert("RGB").resize(size)) for image in images]
-    pictures = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2) / 127.5 - 1
-    return readings(load().numbers(pictures))
+    return torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2) / 127.5 - 1
 
 
 def readings(numbers: world.Scenes) -> list[Reading]:
