@@ -8,10 +8,15 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from diptych_openai.errors import Answered, refusal
+from diptych_openai.transport import Transport
 
-from diptych.errors import MalformedResponse, MissingCredentials
+from diptych import ImageClient
+from diptych.errors import AuthenticationFailed, MalformedResponse, MissingCredentials
 from diptych.image import Image
+from diptych.keys import Secret
 from diptych.mask import Mask
+from diptych.provider import Settings
 from diptych.testing.peers import OpenAIPeer, missing, other_picture, redirect, status
 
 MODEL = "gpt-image-2"
@@ -277,3 +282,16 @@ def test_a_redirect_is_refused_and_the_key_stays(
         made.run(made.plan(MODEL).calls[0])
     assert caught.value.status == code
     assert peer.stranger.requests == []
+
+
+def test_errors_name_the_service_that_was_asked(peer: OpenAIPeer) -> None:
+    peer.fault(status(401))
+    with (
+        ImageClient("openai/any-model", api_key="another", base_url=peer.base_url) as client,
+        pytest.raises(AuthenticationFailed) as refused,
+    ):
+        client.generate("a fox")
+    assert str(refused.value).startswith("the server at 127.0.0.1:")
+    assert "OPENAI_API_KEY" not in str(refused.value)
+    official = Transport(Settings(api_key=Secret("key"))).origin
+    assert str(refusal(Answered(message="No.", status=403), official)).startswith("OpenAI does not")

@@ -64,10 +64,22 @@ _SILENT = "no reason was given"
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Who is talked to, and what must not appear in any text."""
+    """Who is talked to, and what must not appear in any text.
+
+    `vendor` is its name where the host is known to be a vendor's, else None.
+    """
 
     host: str
     secrets: tuple[Secret, ...] = ()
+    vendor: str | None = None
+
+    def __str__(self) -> str:
+        return self.vendor or f"the server at {self.host}"
+
+    @property
+    def key_from(self) -> str:
+        """Where its key comes from; that of the environment goes to the vendor's hosts only."""
+        return "api_key=" if self.vendor is None else "OPENAI_API_KEY or api_key="
 
     def clean(self, text: str) -> str:
         """`text` without keys, also the masked ones that the service repeats, and not too long."""
@@ -156,47 +168,47 @@ def refusal(answer: Answered, origin: Origin) -> DiptychError:
         stage, categories = _moderation(answer)
         listed = f" ({', '.join(categories)})" if categories else ""
         return ContentBlocked(
-            f"{origin.host} blocked this by moderation{listed}: {said}",
+            f"{origin} blocked this by moderation{listed}: {said}",
             stage=stage,
             categories=categories,
             **fields,
         )
     if names & _BILLING or status == 402:
         return QuotaExhausted(
-            f"{origin.host} will not bill any more: {said} Add credit or raise the limit.", **fields
+            f"{origin} will not bill any more: {said} Add credit or raise the limit.", **fields
         )
     if status == 429 or "rate_limit_exceeded" in names:
         # Inside a 200 the request had been accepted, and part of it may have been billed.
         return RateLimited(
-            f"{origin.host} limits the rate: {said}",
+            f"{origin} limits the rate: {said}",
             retry_after=answer.retry_after,
             retryable=status == 429,
             **fields,
         )
     if status == 401:
         return AuthenticationFailed(
-            f"{origin.host} did not accept the key: {said} Check OPENAI_API_KEY or api_key=.",
+            f"{origin} did not accept the key: {said} Check {origin.key_from}.",
             **fields,
         )
     if status == 403:
-        return PermissionDenied(f"{origin.host} does not allow this: {said}", **fields)
+        return PermissionDenied(f"{origin} does not allow this: {said}", **fields)
     if status in _GAVE_UP:
         return OutcomeUnknown(
-            f"{origin.host} answered with {status} ({said}): the request may have been accepted and "
+            f"{origin} answered with {status} ({said}): the request may have been accepted and "
             "billed, so it was not sent again",
             provider=NAME,
             request_id=answer.request_id,
         )
     if status >= 500 or "server_error" in names:
-        return Unavailable(f"{origin.host} failed: {said}", retryable=status == 503, **fields)
+        return Unavailable(f"{origin} failed: {said}", retryable=status == 503, **fields)
     if 300 <= status < 400:
         return MalformedResponse(
-            f"{origin.host} answered with a redirect ({status}); it is not followed, because the key "
+            f"{origin} answered with a redirect ({status}); it is not followed, because the key "
             "is for this host alone: give the final address as base_url=",
             **fields,
         )
     where = f" ({answer.param})" if answer.param else ""
-    return ProviderError(f"{origin.host} refused the request{where}: {said}", **fields)
+    return ProviderError(f"{origin} refused the request{where}: {said}", **fields)
 
 
 def _is_moderation(answer: Answered, names: set[str | None]) -> bool:
@@ -230,7 +242,7 @@ def malformed(
 ) -> MalformedResponse:
     """The error for a 200 that is not what the service documents."""
     return MalformedResponse(
-        f"{origin.host} {origin.clean(what)}; the request may have been billed, so it was not sent again",
+        f"{origin} {origin.clean(what)}; the request may have been billed, so it was not sent again",
         provider=NAME,
         status=status,
         request_id=request_id,

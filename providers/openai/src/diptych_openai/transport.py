@@ -91,17 +91,23 @@ class Transport:
         _check_headers(settings.api_key, headers)
         hidden = (Secret(str(value)) for value in headers.values() if len(str(value)) >= 8)
         secrets = (settings.api_key,) if settings.api_key is not None else ()
-        self.origin = Origin(urlsplit(self._base).netloc.rpartition("@")[2], (*secrets, *hidden))
+        host = urlsplit(self._base).netloc.rpartition("@")[2]
+        self.origin = Origin(host, (*secrets, *hidden), self._vendor())
 
     @property
     def base_url(self) -> str:
         return self._base
 
+    def _vendor(self) -> str | None:
+        host = urlsplit(self._base).hostname or ""
+        if self._azure or host.endswith(AZURE_HOSTS):
+            return "Azure OpenAI"
+        return "OpenAI" if host == "api.openai.com" else None
+
     @property
     def official(self) -> bool:
         """Whether the service is OpenAI's own, or Azure's."""
-        host = urlsplit(self._base).hostname or ""
-        return host == "api.openai.com" or self._azure or host.endswith(AZURE_HOSTS)
+        return self.origin.vendor is not None
 
     def target(self, operation: str, model: str) -> str:
         """The URL that `operation` is sent to."""
