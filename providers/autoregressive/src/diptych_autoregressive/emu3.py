@@ -7,7 +7,7 @@ pictures in one sequence edits by going on with it; Emu3-Gen was not.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -15,7 +15,6 @@ from typing import Any
 
 from diptych.cards import EditMode, ModelCard, Option, Paradigm, refused
 from diptych.errors import InvalidInput, UnsupportedOption
-from diptych.image import Image
 from diptych.notices import Notice
 from diptych.plan import State
 from diptych.request import Request
@@ -134,7 +133,7 @@ class Emu3:
         payload["size"] = [width, height]
         extra = dict(request.extra)
         if request.image is not None:
-            payload["before"], noticed = _before(request, traits, state)
+            payload["before"], noticed = _before(request, traits, state, (rows, columns))
             notices += noticed
             if request.image.is_fetched and request.geometry.size is None:
                 payload["size"] = list(request.image.size)
@@ -170,11 +169,9 @@ class Emu3:
         return Draft(payload, "token loop", tuple(notices))
 
     def load(self, files: Files, folder: Path, runtime: Runtime) -> Model:
-        from .emu3_model import Emu3Model
+        from .emu3_model import load
 
-        return Emu3Model.load(
-            files, folder, runtime, is_conversational=Traits.of(files).trained > 1
-        )
+        return load(files, folder, runtime, is_conversational=Traits.of(files).trained > 1)
 
 
 _CANNOT = "draws from text only: it was not trained to edit pictures; autoregressive/pocket and Emu3.5 were"
@@ -192,7 +189,7 @@ def _sizes(traits: Traits) -> Sizes:
 
 
 def _before(
-    request: Request, traits: Traits, state: State | None
+    request: Request, traits: Traits, state: State | None, grid: tuple[int, int]
 ) -> tuple[list[Segment], list[Notice]]:
     """What the sequence holds before the new text: earlier turns, or the picture alone."""
     image = request.image
@@ -210,7 +207,8 @@ def _before(
         before: list[Segment] = [{**earlier[-1], "text": words or ""}]
     else:
         told = "the picture is not this conversation's own, so it is encoded to tokens"
-        before = [{"text": words or "", "image": image}]
+        rows, columns = grid
+        before = [{"text": words or "", "rows": rows, "columns": columns, "image": image}]
     notices.append(Notice("translated", told, "image"))
     if words is None:
         told = "nothing says what the picture shows, which makes the subject drift; give source_prompt="
@@ -218,8 +216,3 @@ def _before(
     else:
         notices.append(Notice("translated", f"the picture is captioned {words!r}", "source_prompt"))
     return before, notices
-
-
-def is_image(segment: Mapping[str, Any]) -> bool:
-    """Whether the segment's picture is yet to be tokenised."""
-    return isinstance(segment.get("image"), Image)

@@ -2,7 +2,7 @@
 
 A segment is {"text", "rows", "columns", "codes"}: what was asked and what was drawn for it, codes as
 base64 of 16-bit or, where codebooks are larger, 32-bit little-endian numbers. A picture that is yet
-to be tokenised stands as {"text", "image"}.
+to be encoded has "image" in place of "codes".
 """
 
 from __future__ import annotations
