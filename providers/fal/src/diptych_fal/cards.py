@@ -15,7 +15,7 @@ from .endpoints import Endpoint, endpoint
 __all__ = ["card_of", "pricing_of"]
 
 SOURCE = "fal's published endpoint types, 2026-08-02"
-RECORDED = "recorded exchanges with fal, 2026-04 to 2026-10"
+RECORDED = "recorded exchanges with fal, 2026-04 to 2026-10, and the price list of litellm 1.109.1"
 NOBODY = "nobody has described this endpoint; its options go under the names that most of fal uses"
 PRICES = "litellm 1.109.1 price list"
 
