@@ -6,13 +6,15 @@ from difflib import get_close_matches
 
 from diptych.errors import UnknownModel
 
-from . import chameleon, emu3, janus, llamagen, mar, var
+from . import chameleon, emu3, emu35, janus, llamagen, mar, var
 from .family import Family, Files
 
 __all__ = ["FAMILIES", "family_of"]
 
 FAMILIES: tuple[Family, ...] = (
     emu3.FAMILY,
+    emu35.FAMILY,
+    emu35.FAMILY,
     janus.FAMILY,
     var.FAMILY,
     mar.FAMILY,

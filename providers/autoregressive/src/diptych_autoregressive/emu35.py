@@ -1,0 +1,147 @@
+"""Emu3.5: Emu3's idea at 34 billion parameters, trained to edit by instruction.
+
+Its checkpoints are in no library: the language model is Llama-shaped with normalised queries and
+keys, the tokenizer of pictures (IBQ, 16 pixels a code) comes in a repository of its own. A picture
+that is edited stands in the user's turn, before the instruction, as the very tokens that drew it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+from diptych.cards import EditMode, ModelCard, Option, Paradigm, refused
+from diptych.errors import UnknownModel, UnsupportedOption
+from diptych.image import Image
+from diptych.notices import Notice
+from diptych.plan import State
+from diptych.request import Request
+from diptych.sizes import Sizes
+
+from .family import Draft, Family, Files, Model, Runtime
+from .knobs import Knobs, sampling
+from .sequence import Segment, mark
+
+__all__ = ["FAMILY", "PICTURES"]
+
+REPOSITORIES = ("BAAI/Emu3.5-Image", "BAAI/Emu3.5")
+PICTURES = "BAAI/Emu3.5-VisionTokenizer"
+EMU3 = 184_622
+"""Words of the first Emu3, whose own layout calls itself by the same model_type."""
+
+FACTOR = 16
+AREA = 1024 * 1024
+MAX_REFERENCES = 3
+
+
+class Emu35:
+    """The family object; see `Family`."""
+
+    name = "Emu3.5"
+    patterns: Sequence[str] = ("*.safetensors", "*.json", "*.tiktoken", "*.txt")
+
+    def repositories(self) -> Sequence[str]:
+        return REPOSITORIES
+
+    def recognises(self, files: Files) -> bool:
+        if files.folder is None:
+            return files.repository in REPOSITORIES
+        return files.config.get("model_type") == "Emu3"
+
+    def card(self, files: Files) -> ModelCard:
+        if files.config.get("vocab_size") == EMU3:
+            raise UnknownModel(
+                f"{files.ref} is Emu3 in its authors' first layout; use the one of transformers: "
+                "autoregressive/Emu3-community/Emu3-Gen-hf"
+            )
+        return ModelCard(
+            ref=files.ref,
+            paradigm=Paradigm.AUTOREGRESSIVE,
+            edits=frozenset({EditMode.CONTINUE, EditMode.INSTRUCT}),
+            options={
+                "guidance": Option(low=0, high=100, default=5.0),
+                "seed": Option(),
+                "previews": Option(),
+                "references": Option(),
+                "negative_prompt": refused(
+                    "guidance steers away from an empty text; raise guidance instead"
+                ),
+                "steps": refused(
+                    "one pass makes one token, and the size decides how many there are"
+                ),
+            },
+            sizes=Sizes(
+                kind="free",
+                min_pixels=FACTOR * FACTOR,
+                max_pixels=2 * AREA,
+                ratio=4,
+                budget=AREA,
+            ),
+            max_references=MAX_REFERENCES,
+            max_n=64,
+            streams=True,
+            source="github.com/baaivision/Emu3.5, November 2026",
+            note="34 billion parameters: 64 GiB as bfloat16, so a GPU with 80 GB or more",
+        )
+
+    def plan(self, request: Request, card: ModelCard, files: Files, state: State | None) -> Draft:
+        notices: list[Notice] = []
+        seen = [Image.of(each.image) for each in request.references]
+        before: list[Segment] = []
+        if request.image is not None:
+            earlier: list[Segment] = list((state or {}).get("sequence", ()))
+            if earlier and request.image.provenance.get("tokens") == mark(earlier):
+                # The model learnt edits one at a time: the last picture is what it looks at.
+                before.append({**earlier[-1], "text": ""})
+            else:
+                told = "the picture is not this conversation's own, so it is encoded to tokens"
+                notices.append(Notice("translated", told, "image"))
+                seen.insert(0, request.image)
+        before += [_unread(image) for image in seen]
+        if len(before) > MAX_REFERENCES:
+            raise UnsupportedOption(
+                f"{card.ref} looks at {MAX_REFERENCES} pictures at most, the one to edit included, and "
+                f"{len(before)} were given",
+                option="references",
+            )
+        source = request.image
+        size = (1024, 1024) if source is None or not source.is_fetched else source.size
+        if request.geometry.size is not None:
+            rows, columns = _grid(*request.geometry.size)
+        else:
+            rows, columns = _grid(*_scaled(size))
+        payload: dict[str, Any] = {"prompt": request.prompt, "rows": rows, "columns": columns}
+        payload["size"] = list(request.geometry.size or size)
+        if before:
+            payload["before"] = before
+        own = Knobs(guidance=3.0 if before else 5.0, top_k=5120)
+        payload |= sampling(card.ref, request.guidance, request.extra, own)
+        return Draft(payload, "token loop", tuple(notices))
+
+    def load(self, files: Files, folder: Path, runtime: Runtime) -> Model:
+        from .emu35_model import load
+
+        return load(files, folder, runtime)
+
+
+def _grid(width: int, height: int) -> tuple[int, int]:
+    """Rows and columns of codes that cover a picture."""
+    return ceil(height / FACTOR), ceil(width / FACTOR)
+
+
+def _scaled(size: tuple[int, int]) -> tuple[int, int]:
+    """The size at which a picture is read and drawn again: its shape, about a megapixel."""
+    scale = (AREA / (size[0] * size[1])) ** 0.5
+    width, height = (max(FACTOR, round(side * scale / FACTOR) * FACTOR) for side in size)
+    return width, height
+
+
+def _unread(image: Image) -> Segment:
+    """A picture that is yet to be encoded."""
+    rows, columns = _grid(*_scaled(image.size if image.is_fetched else (1024, 1024)))
+    return {"text": "", "rows": rows, "columns": columns, "image": image}
+
+
+FAMILY: Family = Emu35()
