@@ -99,6 +99,10 @@ class Emu35:
                 told = "the picture is not this conversation's own, so it is encoded to tokens"
                 notices.append(Notice("translated", told, "image"))
                 seen.insert(0, request.image)
+        if any(each.weight is not None for each in request.references):
+            raise UnsupportedOption(
+                f"{card.ref} has no weights of references; leave weight out", option="references"
+            )
         before += [_unread(image) for image in seen]
         if len(before) > MAX_REFERENCES:
             raise UnsupportedOption(

@@ -61,7 +61,8 @@ class Engine:
 
     def _model(self) -> Model:
         family = family_of(self.files)
-        folder = checkpoints.fetch(self.files.checkpoint, family.patterns)
+        chosen = () if self.files.weights is None else (self.files.weights,)
+        folder = checkpoints.fetch(self.files.checkpoint, (*family.patterns, *chosen))
         runtime = Runtime(
             self.device, devices.pick_dtype(self.settings.dtype, self.device), self.settings.speed
         )
