@@ -11,7 +11,7 @@ import torch
 from transformers import AutoTokenizer, Emu3ForConditionalGeneration
 
 from diptych import ImageClient
-from diptych.errors import InvalidInput, UnsupportedOption
+from diptych.errors import ConfigurationError, InvalidInput, UnknownModel, UnsupportedOption
 
 from .tiny import CODES
 
@@ -213,3 +213,45 @@ def test_an_index_cannot_name_files_elsewhere(tiny_emu3, tmp_path):
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(InvalidInput, match="outside the folder"):
         drawn(folder, size="16x16")
+
+
+def test_a_weight_file_cannot_be_named_where_there_is_one_set(tiny_emu3):
+    with pytest.raises(ConfigurationError, match="leave weights out"):
+        ImageClient(f"autoregressive/{tiny_emu3}", weights="model.pth")
+
+
+def test_a_model_that_does_not_fit_is_refused_with_the_figures(tiny_emu3, monkeypatch):
+    monkeypatch.setattr("diptych.local.devices.free_memory", lambda device: 2**20)
+    with pytest.raises(ConfigurationError, match=r"GiB as float32, and cpu has 0\.0 GiB"):
+        drawn(tiny_emu3, size="16x16")
+
+
+@pytest.mark.parametrize("settings", [{"speed": "warp"}, {"device": "gpu"}, {"dtype": "int8"}])
+def test_settings_are_checked_when_the_client_is_made(tiny_emu3, settings):
+    with pytest.raises(ConfigurationError):
+        ImageClient(f"autoregressive/{tiny_emu3}", **settings)
+
+
+def test_chameleon_says_why_it_cannot_draw(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "chameleon"}))
+    with ImageClient(f"autoregressive/{tmp_path}") as client:
+        assert "Emu3" in client.describe().note
+        with pytest.raises(UnsupportedOption, match="masks its picture tokens"):
+            client.plan("a boat")
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    with pytest.raises(UnknownModel, match="bert"):
+        ImageClient(f"autoregressive/{tmp_path}")
+
+
+def test_a_repository_that_nobody_knows_is_answered_with_near_names():
+    with pytest.raises(UnknownModel, match="Janus-Pro-1B"):
+        ImageClient("autoregressive/deepseek-community/Janus-Pro-2B")
+
+
+def test_known_repositories_are_planned_without_being_there():
+    with ImageClient("autoregressive/Emu3-community/Emu3-Gen-hf") as client:
+        payload = client.plan("a boat", size="720x720", seed=1).calls[0].payload
+    assert (payload["rows"], payload["columns"], payload["guidance"]) == (90, 90, 3.0)

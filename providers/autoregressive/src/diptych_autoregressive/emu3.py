@@ -21,7 +21,7 @@ from diptych.request import Request
 from diptych.rewrite import description
 from diptych.sizes import Sizes
 
-from .family import Draft, Family, Files, Model, Runtime
+from .family import Draft, Family, Files, Model, Runtime, check_whole
 from .knobs import Knobs, sampling
 from .sequence import Segment, mark
 
@@ -98,6 +98,7 @@ class Emu3:
         return files.config.get("model_type") == "emu3"
 
     def card(self, files: Files) -> ModelCard:
+        check_whole(files)
         traits = Traits.of(files)
         edits = (EditMode.CONTINUE, EditMode.INSTRUCT) if traits.trained > 1 else ()
         options = {

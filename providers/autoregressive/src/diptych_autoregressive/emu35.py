@@ -20,7 +20,7 @@ from diptych.plan import State
 from diptych.request import Request
 from diptych.sizes import Sizes
 
-from .family import Draft, Family, Files, Model, Runtime
+from .family import Draft, Family, Files, Model, Runtime, check_whole
 from .knobs import Knobs, sampling
 from .sequence import Segment, mark
 
@@ -51,6 +51,7 @@ class Emu35:
         return files.config.get("model_type") == "Emu3"
 
     def card(self, files: Files) -> ModelCard:
+        check_whole(files)
         if files.config.get("vocab_size") == EMU3:
             raise UnknownModel(
                 f"{files.ref} is Emu3 in its authors' first layout; use the one of transformers: "

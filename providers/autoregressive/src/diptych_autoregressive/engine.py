@@ -11,10 +11,10 @@ from diptych.cost import Cost
 from diptych.errors import ConfigurationError
 from diptych.events import Preview, Progress
 from diptych.local import checkpoints, devices
+from diptych.local.pool import pool
 from diptych.provider import Outcome, Settings
 from diptych.result import Usage
 
-from . import pool
 from .families import family_of
 from .family import Drawn, Files, Job, Model, Runtime
 
@@ -34,7 +34,7 @@ class Engine:
     files: Files
     settings: Settings
     device: str
-    user: int
+    owner: object
     streaming: bool
 
     def run(
@@ -61,8 +61,7 @@ class Engine:
 
     def _model(self) -> Model:
         family = family_of(self.files)
-        chosen = () if self.files.weights is None else (self.files.weights,)
-        folder = checkpoints.fetch(self.files.checkpoint, (*family.patterns, *chosen))
+        folder = checkpoints.fetch(self.files.checkpoint, family.patterns)
         runtime = Runtime(
             self.device, devices.pick_dtype(self.settings.dtype, self.device), self.settings.speed
         )
@@ -76,7 +75,8 @@ class Engine:
         found = Files.of(
             self.files.ref, replace(self.files.checkpoint, folder=folder), self.files.weights
         )
-        return pool.borrow(key, self.user, lambda: family.load(found, folder, runtime))
+        model: Model = pool().hold(self.owner, key, lambda: family.load(found, folder, runtime))
+        return model
 
     def _batch(self, model: Model, payload: Mapping[str, Any], n: int) -> int:
         """How many of `n` pictures fit in memory together."""

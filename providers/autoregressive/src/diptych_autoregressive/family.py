@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from diptych.cards import ModelCard
-from diptych.errors import InvalidInput
+from diptych.errors import ConfigurationError, InvalidInput
 from diptych.events import Preview, Progress
 from diptych.image import Image
 from diptych.local.checkpoints import Checkpoint, Sidecar, sidecar
@@ -25,7 +25,7 @@ from diptych.request import Request
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Draft", "Drawn", "Event", "Family", "Files", "Job", "Model", "Runtime"]
+__all__ = ["Draft", "Drawn", "Event", "Family", "Files", "Job", "Model", "Runtime", "check_whole"]
 
 Event = Progress | Preview | None
 """What one step of drawing yields; None where there is nothing to say."""
@@ -75,6 +75,14 @@ class Files:
     def repository(self) -> str:
         """The repository of the Hub, "" for what does not come from there."""
         return self.checkpoint.repository or ""
+
+
+def check_whole(files: Files) -> None:
+    """Raise `ConfigurationError` when a weight file was named for a model that has one set of them."""
+    if files.weights is not None:
+        raise ConfigurationError(
+            f"weights={files.weights!r}: {files.ref} has one set of weights; leave weights out"
+        )
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from diptych.plan import State
 from diptych.request import Request
 from diptych.sizes import Sizes
 
-from .family import Draft, Family, Files, Model, Runtime
+from .family import Draft, Family, Files, Model, Runtime, check_whole
 from .knobs import Knobs, sampling
 
 __all__ = ["FAMILY"]
@@ -45,6 +45,7 @@ class Janus:
         return files.config.get("model_type") in ("janus", "multi_modality")
 
     def card(self, files: Files) -> ModelCard:
+        check_whole(files)
         side = _side(files)
         draws = "it draws from text and cannot see pictures while it draws"
         return ModelCard(

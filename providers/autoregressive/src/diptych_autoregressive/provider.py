@@ -13,12 +13,12 @@ from diptych.cards import ModelCard
 from diptych.errors import ConfigurationError, DiptychError
 from diptych.image import Image
 from diptych.local import checkpoints, devices
+from diptych.local.pool import pool
 from diptych.local.worker import worker
 from diptych.plan import Call, Plan, State
 from diptych.provider import Provider, RunContext, RunEvent, Settings
 from diptych.request import Request
 
-from . import pool
 from .families import FAMILIES, family_of
 from .family import Files
 from .planning import plan_of
@@ -86,7 +86,7 @@ class AutoregressiveProvider(Provider):
             raise told(error, call.target) from stand_in(error)
 
     async def aclose(self) -> None:
-        pool.give_back(id(self))
+        pool().leave(self)
 
     def _files(self, model: str) -> Files:
         found = checkpoints.find(self.name, model)
@@ -98,7 +98,7 @@ class AutoregressiveProvider(Provider):
 
         device = devices.pick_device(self.config.device)
         files = self._files(call.target.partition("/")[2])
-        engine = Engine(files, self.config, device, user=id(self), streaming=streaming)
+        engine = Engine(files, self.config, device, owner=self, streaming=streaming)
         return device, engine.run
 
 
