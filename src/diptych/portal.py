@@ -287,7 +287,7 @@ class _Interrupts:
     and no handler of the application's own can raise in the midst of it.
     """
 
-    __slots__ = ("_count", "_loop", "_own", "_task", "_timer", "running", "safe")
+    __slots__ = ("_count", "_loop", "_own", "_raises", "_task", "_timer", "running", "safe")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -298,10 +298,10 @@ class _Interrupts:
 
     def __enter__(self) -> Self:
         self.running = _running()
-        handler = signal.getsignal(signal.SIGINT) if _in_main_thread() else None
-        self.safe = self.running is None and (
-            handler is signal.default_int_handler or not callable(handler)
-        )
+        in_main_thread = threading.get_ident() == threading.main_thread().ident
+        handler = signal.getsignal(signal.SIGINT) if in_main_thread else None
+        self._raises = handler is signal.default_int_handler
+        self.safe = self.running is None and (self._raises or not callable(handler))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -320,7 +320,7 @@ class _Interrupts:
     def watch(self, task: asyncio.Task[Any]) -> None:
         """Cancel `task` upon an interrupt."""
         self._task = task
-        if _in_main_thread() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        if self._raises:
             # A handler costs two system calls, which would be much for a call of a millisecond.
             self._timer = self._loop.call_later(_SHORT, self._install)
 
@@ -344,10 +344,6 @@ def _running() -> asyncio.AbstractEventLoop | None:
         return asyncio.get_running_loop()
     except RuntimeError:
         return None
-
-
-def _in_main_thread() -> bool:
-    return threading.get_ident() == threading.main_thread().ident
 
 
 def _stop(task: asyncio.Task[Any]) -> None:

@@ -147,8 +147,9 @@ class Transport:
             boundary = _boundary(payload)
             headers["Content-Type"] = f"multipart/form-data; boundary={boundary}"
         # A stream to the SDK, which then leaves the body unread: it is read here, with a limit.
+        path = _PATHS[call.operation]
         response: Any = await client.post(
-            _PATHS[call.operation],
+            path if self._azure else self._base + path,  # the SDK completes that of Azure only
             cast_to=httpx2.Response,
             body=_plain(body),
             files=files,
