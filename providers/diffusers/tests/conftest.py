@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,3 +63,18 @@ def picture(width: int, height: int) -> Image:
     array[..., 1] = 255 * rows // max(1, height - 1)
     array[height // 4 : height // 2, width // 4 : width // 2] = (250, 240, 20)
     return Image.of(array)
+
+
+@pytest.fixture(scope="session")
+def small() -> Iterator[None]:
+    """The pipelines of Qwen-Image-Edit read every picture at a megapixel: at a 256th of it here."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module, more in (("edit", (None,)), ("edit_inpaint", (None,)), ("edit_plus", ())):
+            where = f"diffusers.pipelines.qwenimage.pipeline_qwenimage_{module}"
+            patch.setattr(f"{where}.calculate_dimensions", partial(_dimensions, more))
+        yield
+
+
+def _dimensions(more: tuple[None, ...], area: float, ratio: float) -> tuple[int | None, ...]:
+    width = (area / 256 * ratio) ** 0.5
+    return max(32, round(width / 32) * 32), max(32, round(width / ratio / 32) * 32), *more

@@ -19,6 +19,8 @@ KINDS = {
     "sdxl": "ControlNetModel",
     "flux": "FluxControlNetModel",
     "sd3": "SD3ControlNetModel",
+    "qwen-image": "QwenImageControlNetModel",
+    "sana": "SanaControlNetModel",
 }
 
 

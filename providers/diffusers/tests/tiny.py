@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Mapping
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,9 @@ from diffusers import (
     FluxTransformer2DModel,
     LCMScheduler,
     PNDMScheduler,
+    QwenImageControlNetModel,
     QwenImageTransformer2DModel,
+    SanaControlNetModel,
     SanaTransformer2DModel,
     SCMScheduler,
     SD3ControlNetModel,
@@ -36,12 +39,15 @@ from diffusers import (
     UNet2DConditionModel,
     ZImageTransformer2DModel,
 )
+from diffusers.pipelines.flux.modeling_flux import ReduxImageEncoder
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
+    CLIPVisionConfig,
+    CLIPVisionModelWithProjection,
     Gemma2Config,
     Gemma2Model,
     PreTrainedTokenizerFast,
@@ -49,12 +55,15 @@ from transformers import (
     Qwen2_5_VLForConditionalGeneration,
     Qwen3Config,
     Qwen3Model,
+    SiglipVisionConfig,
+    SiglipVisionModel,
     T5Config,
     T5EncoderModel,
 )
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
-__all__ = ["FAMILIES", "SIZE", "build", "controlnet", "lora"]
+__all__ = ["FAMILIES", "SIZE", "build", "controlnet", "ip_adapter", "lora", "redux"]
 
 SIZE = 64
 """Side of the pictures that the checkpoints draw by default; steps by default are 2."""
@@ -478,7 +487,7 @@ def sana(pipeline: str = "SanaPipeline") -> tuple[str, Parts]:
             out_channels=4,
             num_attention_heads=2,
             attention_head_dim=16,
-            num_layers=1,
+            num_layers=2,
             num_cross_attention_heads=2,
             cross_attention_head_dim=16,
             cross_attention_dim=WIDTH,
@@ -597,6 +606,15 @@ def controlnet(kind: str, folder: Path, model: Path) -> Path:
                 attention_head_dim=16,
                 num_attention_heads=2,
             )
+        elif kind == "QwenImageControlNetModel":
+            qwen_ = QwenImageTransformer2DModel.from_pretrained(model / "transformer")
+            net = QwenImageControlNetModel.from_transformer(
+                qwen_, num_layers=1, attention_head_dim=16, num_attention_heads=2
+            )
+        elif kind == "SanaControlNetModel":
+            config = SanaTransformer2DModel.load_config(model / "transformer")
+            shared = set(signature(SanaControlNetModel.__init__).parameters)
+            net = SanaControlNetModel(**{name: config[name] for name in config if name in shared})
         else:
             sd3_ = SD3Transformer2DModel.from_pretrained(model / "transformer")
             net = SD3ControlNetModel.from_transformer(
@@ -606,4 +624,75 @@ def controlnet(kind: str, folder: Path, model: Path) -> Path:
             for weight in net.parameters():
                 weight.add_(0.05 * torch.randn_like(weight))
         net.save_pretrained(folder)
+    return folder
+
+
+def ip_adapter(folder: Path, model: Path) -> Path:
+    """An IP-Adapter with its picture encoder for a tiny UNet or FLUX.1."""
+    state: dict[str, torch.Tensor] = {}
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        warnings.simplefilter("ignore")
+        torch.manual_seed(4)
+        if (model / "unet").is_dir():
+            unet_ = UNet2DConditionModel.from_pretrained(model / "unet")
+            width, tokens = unet_.config.cross_attention_dim, 4
+            layers = [name for name in unet_.attn_processors if name.endswith("attn2.processor")]
+            modules = dict(unet_.named_modules())
+            for at, name in enumerate(layers):
+                out = modules[name.removesuffix(".processor")].to_k.out_features
+                for each in ("to_k_ip", "to_v_ip"):
+                    state[f"ip_adapter.{2 * at + 1}.{each}.weight"] = torch.randn(out, width)
+        else:
+            width, tokens = WIDTH, 4
+            for each in ("k", "v"):
+                name = f"double_blocks.0.processor.ip_adapter_double_stream_{each}_proj"
+                state[f"{name}.weight"] = torch.randn(32, width)
+                state[f"{name}.bias"] = torch.randn(32)
+        first = "image_proj" if (model / "unet").is_dir() else "ip_adapter_proj_model"
+        state[f"{first}.proj.weight"] = torch.randn(tokens * width, WIDTH)
+        state[f"{first}.proj.bias"] = torch.randn(tokens * width)
+        state[f"{first}.norm.weight"] = torch.ones(width)
+        state[f"{first}.norm.bias"] = torch.zeros(width)
+        vision().save_pretrained(folder / "image_encoder")
+    save_file(state, folder / "ip_adapter.safetensors")
+    return folder / "ip_adapter.safetensors"
+
+
+def vision() -> Any:
+    config = CLIPVisionConfig(
+        hidden_size=WIDTH,
+        intermediate_size=2 * WIDTH,
+        projection_dim=WIDTH,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        image_size=32,
+        patch_size=8,
+    )
+    return CLIPVisionModelWithProjection(config)
+
+
+def redux(folder: Path) -> Path:
+    """A Redux model for the tiny FLUX.1."""
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        warnings.simplefilter("ignore")
+        torch.manual_seed(5)
+        parts = {
+            "image_encoder": SiglipVisionModel(
+                SiglipVisionConfig(
+                    hidden_size=16,
+                    intermediate_size=32,
+                    num_hidden_layers=1,
+                    num_attention_heads=2,
+                    image_size=32,
+                    patch_size=8,
+                )
+            ),
+            "image_embedder": ReduxImageEncoder(redux_dim=16, txt_in_features=WIDTH),
+            "feature_extractor": SiglipImageProcessorPil(size={"height": 32, "width": 32}),
+        }
+    index: dict[str, Any] = {"_class_name": "FluxPriorReduxPipeline"}
+    for name, part in parts.items():
+        part.save_pretrained(folder / name)
+        index[name] = ["library", type(part).__name__.removesuffix("Pil")]
+    (folder / "model_index.json").write_text(json.dumps(index))
     return folder

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from diptych.cards import EditMode, ModelCard, Option, Paradigm, refused
-from diptych.errors import UnsupportedOption
+from diptych.errors import ConfigurationError, UnsupportedOption
 from diptych.local.checkpoints import Checkpoint, Sidecar, find, sidecar
 from diptych.plugins import checkpoint as packaged
 from diptych.sizes import Sizes
@@ -34,8 +34,8 @@ TABLE = "diffusers 0.42.1's source and what the publisher of the checkpoint says
 LONGEST = 4096
 """The longest side that is drawn, in pixels, where the checkpoint sets no limit of its own."""
 
-ADAPTED = ("ip_adapter", "redux")
-"""Names in `extra` for the file or repository that makes a reference readable."""
+ADAPTED = ("ip_adapter", "image_encoder", "redux")
+"""Names in `extra` for files or repositories that make a reference readable."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +92,8 @@ def describe(checkpoint: Checkpoint) -> Described:
     row = known().get(checkpoint.repository or "")
     read = None if checkpoint.folder is None else facts(checkpoint.folder)
     kind = family_at(checkpoint)
+    if read is not None:
+        _check_parts(kind, read, ref)
     own = Sidecar() if checkpoint.folder is None else sidecar(checkpoint.folder)
     empty = ModelCard(ref=ref, paradigm=Paradigm.DIFFUSION)
     found = Described(
@@ -103,6 +105,22 @@ def describe(checkpoint: Checkpoint) -> Described:
         card=empty,
     )
     return replace(found, card=_card(found, ref))
+
+
+_SPARED = frozenset({"tokenizer_3", "text_encoder_3"})
+"""Parts that Stable Diffusion 3 does without."""
+
+
+def _check_parts(kind: Family, read: Facts, ref: str) -> None:
+    """A pipeline without one of these fails in the middle of a picture, or draws from nothing."""
+    text = [(name, name.replace("tokenizer", "text_encoder")) for name in kind.text]
+    needed = {"vae", "scheduler", *(part for pair in text for part in pair)} - _SPARED
+    missing = sorted(needed - read.components)
+    if kind.known and missing:
+        raise ConfigurationError(
+            f"{ref} lacks {', '.join(missing)}, without which {kind.title} does not work; use a whole "
+            "checkpoint"
+        )
 
 
 def cards() -> Iterator[ModelCard]:
@@ -220,7 +238,12 @@ def extra_of(kind: Family) -> tuple[str, ...]:
     """The names that `extra` may hold for a family."""
     if not kind.ip_adapter or kind.native_references:
         return kind.passes
-    return (*kind.passes, "ip_adapter", *(("redux",) if kind.name.startswith("flux") else ()))
+    return (
+        *kind.passes,
+        "ip_adapter",
+        "image_encoder",
+        *(("redux",) if kind.name.startswith("flux") else ()),
+    )
 
 
 _CHANGED = frozenset({EditMode.IMG2IMG, EditMode.INPAINT, EditMode.INVERT})

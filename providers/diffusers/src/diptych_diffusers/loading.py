@@ -35,7 +35,7 @@ from .zimage import ZImage
 __all__ = ["component", "index", "load", "weights"]
 
 _VOCABULARY_SLACK = 4096
-"""A vocabulary is padded to a round size in the weights, by no more than this."""
+"""A vocabulary is padded to a round size in the weights, by no more than this or half of it."""
 
 
 _LIGHT = ("Tokenizer", "Scheduler", "Processor", "Extractor")
@@ -114,8 +114,11 @@ def component(folder: Path, name: str, dtype: torch.dtype) -> Any:
     if not part.is_dir():
         raise ConfigurationError(f"{folder} lacks {name}/: the checkpoint is incomplete")
     if any(word in kind for word in _LIGHT):
-        with _quiet():
-            return _class(kind).from_pretrained(part, local_files_only=True)
+        try:
+            with _quiet():
+                return _class(kind).from_pretrained(part, local_files_only=True)
+        except (OSError, ValueError) as error:
+            raise ConfigurationError(f"{part} cannot be loaded as a {kind}: {error}") from None
     return weights(part, kind, dtype)
 
 
@@ -143,7 +146,7 @@ def check_tokenizer(tokenizer: Any, encoder: Any, where: str) -> None:
     """Refuse a tokenizer that does not belong to its encoder; one without files loads as an empty one."""
     size = encoder.config.get_text_config().vocab_size
     tokenizer = getattr(tokenizer, "tokenizer", tokenizer)
-    if not size - _VOCABULARY_SLACK <= len(tokenizer) <= size:
+    if not size - min(_VOCABULARY_SLACK, size // 2) <= len(tokenizer) <= size:
         raise ConfigurationError(
             f"{where}: the tokenizer knows {len(tokenizer)} tokens and the text encoder {size}; "
             "the checkpoint's tokenizer files are missing or belong to another model"

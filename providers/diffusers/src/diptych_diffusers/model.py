@@ -46,7 +46,7 @@ class Model:
             guidance=job.guidance,
             change=job.change,
             controls=job.controls,
-            references=job.references,
+            references=[each.get("weight") for each in job.references],
             adapters=[each["path"] for each in job.adapters],
             extra=job.extra,
         )

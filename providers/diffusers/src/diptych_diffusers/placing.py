@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from PIL import Image as pillow
 
@@ -11,7 +13,7 @@ from diptych.mask import Mask
 
 from .geometry import Canvas
 
-__all__ = ["blank", "crop", "place", "place_mask"]
+__all__ = ["blank", "crop", "grown", "place", "place_mask"]
 
 
 def blank(image: Image) -> pillow.Image:
@@ -20,6 +22,15 @@ def blank(image: Image) -> pillow.Image:
     if picture.mode == "RGBA":
         picture = pillow.alpha_composite(pillow.new("RGBA", picture.size, "white"), picture)
     return picture.convert("RGB")
+
+
+def grown(picture: pillow.Image, side: int = 64) -> pillow.Image:
+    """The picture, enlarged if its shorter side has fewer than `side` pixels, which some refuse."""
+    shorter = min(picture.size)
+    if shorter >= side:
+        return picture
+    width, height = (math.ceil(each * side / shorter) for each in picture.size)
+    return picture.resize((width, height), pillow.Resampling.LANCZOS)
 
 
 def place(image: Image, canvas: Canvas) -> pillow.Image:

@@ -54,7 +54,7 @@ def plan_of(request: Request, model: Described) -> Plan:
         guidance=request.guidance,
         change=request.change,
         controls=[_fields(each) for each in request.controls],
-        references=request.references,
+        references=[each.weight for each in request.references],
         adapters=[each.path for each in request.adapters],
         extra=request.extra,
     )

@@ -33,14 +33,14 @@ def check(
     guidance: float | None,
     change: float | None,
     controls: Sequence[Any],
-    references: Sequence[Any],
+    references: Sequence[float | None],
     adapters: Sequence[str],
     extra: Mapping[str, Any],
 ) -> None:
     """Refuse what would have no effect or another than the one that is meant.
 
     `mode` is "generate" or an `EditMode`, `image` the size of the picture to edit, `adapters` the
-    paths of LoRAs; `controls` have the fields of `Control`, as a mapping. Raises `UnsupportedOption`
+    paths of LoRAs, `references` the weights of the references; `controls` have the fields of `Control`, as a mapping. Raises `UnsupportedOption`
     or `InvalidInput`.
     """
     _check_extra(model, extra)
@@ -51,12 +51,7 @@ def check(
     _check_controls(model, mode, controls)
     if image is not None and size is not None and mode != "instruct":
         _check_proportions(image, size)
-    if references and not model.family.native_references and not set(extra) & set(ADAPTED):
-        raise UnsupportedOption(
-            f"{model.card.ref} reads no pictures by itself; name what makes it, for example "
-            "extra={'ip_adapter': 'org/name'}",
-            option="references",
-        )
+    _check_references(model, references, extra)
     if not model.family.known:
         return
     if model.family.guidance == "embedded" and "true_cfg_scale" in extra:
@@ -86,6 +81,33 @@ def _check_extra(model: Described, extra: Mapping[str, Any]) -> None:
         if not isinstance(value, str if name in ADAPTED else (bool, int, float)):
             what = "a file or repository" if name in ADAPTED else "a number, True or False"
             raise UnsupportedOption(f"extra={{{name!r}: {value!r}}} must be {what}", option="extra")
+
+
+def _check_references(
+    model: Described, references: Sequence[float | None], extra: Mapping[str, Any]
+) -> None:
+    given = [name for name in ("ip_adapter", "redux") if name in extra]
+    if given and not references:
+        raise UnsupportedOption(
+            f"extra={{{given[0]!r}: ...}} reads references, and there are none; give references=",
+            option="extra",
+        )
+    if not references:
+        return
+    if model.family.native_references:
+        if any(weight is not None for weight in references):
+            raise UnsupportedOption(
+                f"{model.card.ref} reads references without a weight; leave it out",
+                option="references",
+            )
+    elif len(given) != 1:
+        raise UnsupportedOption(
+            f"{model.card.ref} reads no pictures by itself; name the one thing that makes it, for "
+            "example extra={'ip_adapter': 'org/name/file.safetensors'}",
+            option="references",
+        )
+    elif given == ["redux"] and any(weight not in (None, 1) for weight in references):
+        raise UnsupportedOption("Redux has no weight; leave it out", option="references")
 
 
 def _check_controls(model: Described, mode: str, controls: Sequence[Mapping[str, Any]]) -> None:

@@ -12,14 +12,16 @@ import copy
 import inspect
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Generator, Mapping
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import torch
 from PIL import Image as pillow
 from torch import Tensor
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from diptych.cost import Cost
 from diptych.errors import ContentBlocked, Unavailable, UnsupportedOption
@@ -35,9 +37,10 @@ from .files import found
 from .geometry import Canvas, canvas
 from .job import Job
 from .logs import listening
-from .placing import blank, crop, place, place_mask
+from .placing import blank, crop, grown, place, place_mask
 from .previews import preview
 from .recipe import Recipe
+from .references import References
 from .stepwise import stepwise
 from .strength import strength_of
 
@@ -65,6 +68,7 @@ class Stock:
         self.described = described
         self.device = device
         self.dtype = dtype
+        self.references = References(self.parts, device, dtype)
         self._nets: OrderedDict[str, Any] = OrderedDict()
 
     def run(self, job: Job, *, streaming: bool) -> Steps:
@@ -161,6 +165,7 @@ class _Work:
         self.canvas = self._canvas()
         self.parts: dict[str, Any] = {}
         self.arguments: dict[str, Any] = {}
+        self.around: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def prepare(self) -> None:
         """Turn the job into arguments. ControlNets are loaded."""
@@ -199,6 +204,10 @@ class _Work:
         if self.steps is not None:
             values["num_inference_steps"] = self.steps
         values |= self._guidance() | self._pictures() | self._controls()
+        if job.references and not self.family.native_references:
+            values |= self._adapted()
+            if "prompt_embeds" in values:
+                del values["prompt"]
         if "intermediate_timesteps" in takes and values["num_inference_steps"] != 2:
             values["intermediate_timesteps"] = None  # one is between two steps and no others
         return values
@@ -252,7 +261,7 @@ class _Work:
         """The picture, the mask, the references, and how far to depart from the picture."""
         job, task = self.job, self.task
         values: dict[str, Any] = {}
-        references = [blank(each["image"]) for each in job.references]
+        references = [grown(blank(each["image"])) for each in job.references]
         if task in ("img2img", "inpaint", "control_img2img", "control_inpaint"):
             assert job.image is not None
             values["image"] = place(job.image, self.canvas)
@@ -264,10 +273,30 @@ class _Work:
             assert job.image is not None
             own = canvas(job.image.size, self.recipe)
             picture = place(job.image, own)
-            values["image"] = [picture, *references] if self.family.native_references else picture
+            values["image"] = (
+                [grown(picture), *references] if self.family.native_references else picture
+            )
         elif references and self.family.native_references:
             values["image"] = references
         return values
+
+    def _adapted(self) -> dict[str, Any]:
+        """A reference through an IP-Adapter, which is worn while this job runs, or through Redux."""
+        (reference,), extra = self.job.references, self.job.extra
+        picture, weight = blank(reference["image"]), reference.get("weight")
+        made = self.stock.references
+        if "redux" in extra:
+            tokens, pooled = made.redux(extra["redux"], picture, self.job.prompt)
+            return {"prompt_embeds": tokens, "pooled_prompt_embeds": pooled}
+        adapter = made.ip_adapter(extra["ip_adapter"], extra.get("image_encoder"))
+        self.around = partial(adapter.worn, 1.0 if weight is None else float(weight))
+        self.parts["image_encoder"] = adapter.encoder
+        if self.stock.parts.get("feature_extractor") is None:
+            side = adapter.encoder.config.image_size
+            self.parts["feature_extractor"] = CLIPImageProcessorPil(
+                size={"shortest_edge": side}, crop_size={"height": side, "width": side}
+            )
+        return {"ip_adapter_image": picture}
 
     def _controls(self) -> dict[str, Any]:
         """Control images, and how strongly and when they act."""
@@ -350,7 +379,13 @@ class _Work:
             return pipe(**self.arguments, generator=[generator], output_type="pt", **more)
 
         logs = listening()
-        with closing(stepwise(call, logs.around)) as steps:
+
+        @contextmanager
+        def around() -> Iterator[None]:
+            with logs.around(), self.around():
+                yield
+
+        with closing(stepwise(call, around)) as steps:
             seen = 0
             previous: Tensor | None = None
             while True:

@@ -1,0 +1,177 @@
+"""The table of families and tasks in docs/diffusers-families.md: made here by trying every cell.
+
+DIPTYCH_WRITE_DOCS=1 writes the page instead of comparing it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from diptych_diffusers.control import canny
+from diptych_diffusers.families import families, known
+
+from diptych import Control, ImageClient, Mask, RequestError
+from diptych.result import Result
+
+from . import tiny
+from .conftest import Checkpoints, picture
+
+PAGE = Path(__file__).parents[3] / "docs" / "diffusers-families.md"
+PHOTO = picture(64, 64)
+EDGES = Control("canny", canny(PHOTO))
+HALF = Mask.box((16, 16, 48, 48), size=(64, 64))
+WORDS = "a cat in the snow"
+
+TRIES: dict[str, Callable[[ImageClient, str], Result]] = {
+    "text to image": lambda model, _: model.generate(WORDS, seed=1),
+    "img2img": lambda model, _: model.edit(PHOTO, WORDS, mode="img2img", change=0.5, seed=1),
+    "inpaint": lambda model, _: model.edit(PHOTO, WORDS, mode="inpaint", mask=HALF, seed=1),
+    "outpaint": lambda model, _: model.edit(PHOTO, WORDS, expand=16, seed=1),
+    "instruct": lambda model, _: model.edit(PHOTO, "make it blue", mode="instruct", seed=1),
+    "invert": lambda model, _: model.edit(
+        PHOTO, WORDS, mode="invert", source_prompt="a dog in the snow", seed=1
+    ),
+    "control image": lambda model, net: model.generate(
+        WORDS, seed=1, controls=[Control("canny", EDGES.image, path=net or None)]
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def cells(
+    checkpoint: Checkpoints,
+    tmp_path_factory: pytest.TempPathFactory,
+    small: None,
+) -> dict[str, dict[str, str]]:
+    """What each task of each family came to: "own", "stock", or why it is refused."""
+    found: dict[str, dict[str, str]] = {}
+    for kind in families():
+        if kind.name not in tiny.FAMILIES:
+            continue
+        folder, net = checkpoint(kind.name), ""
+        if kind.controlnet:
+            net = str(tiny.controlnet(kind.controlnet, tmp_path_factory.mktemp("net"), folder))
+        with ImageClient(f"diffusers/{folder}", device="cpu", timeout=600) as model:
+            tried = {task: _tried(model, task, net) for task in TRIES}
+            for task, why in kind.cannot.items():
+                tried["control image" if task == "control" else task] = why
+            found[kind.name] = tried
+    return found
+
+
+def _tried(model: ImageClient, task: str, net: str) -> str:
+    try:
+        result = TRIES[task](model, net)
+    except RequestError as error:
+        return str(error).replace(model.describe().ref, "it").partition(";")[0]
+    size = (96, 96) if task == "outpaint" else (64, 64)
+    assert result.image.size == size
+    return "own" if result.plan.calls[0].method.endswith("loop") else "stock"
+
+
+def test_the_page_tells_what_the_families_do(cells: dict[str, dict[str, str]]) -> None:
+    page = _page(cells)
+    if os.environ.get("DIPTYCH_WRITE_DOCS"):
+        PAGE.write_text(page, encoding="utf-8")
+    assert PAGE.read_text(encoding="utf-8") == page
+
+
+def _page(cells: dict[str, dict[str, str]]) -> str:
+    reasons: dict[str, int] = {}
+
+    def cell(value: str) -> str:
+        if value in ("own", "stock"):
+            return value
+        return f"no ({reasons.setdefault(value, len(reasons) + 1)})"
+
+    head = ["family", *TRIES, "LoRA", "references"]
+    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    untried = []
+    for kind in sorted(families(), key=lambda each: each.title):
+        if kind.name in cells:
+            values = [cell(cells[kind.name][task]) for task in TRIES]
+            extras = ["yes" if kind.lora else "no", _references(kind)]
+            lines.append("| " + " | ".join([kind.title, *values, *extras]) + " |")
+        elif kind.known:
+            able = ", ".join(f"{task} ({name})" for task, name in kind.tasks.items())
+            if not kind.pipelines:  # known by its repository alone
+                able = "as the family whose pipelines it has, with other defaults"
+            untried.append(f"* {kind.title}: {able}")
+    notes = [f"{number}. {reason}." for reason, number in reasons.items()]
+    hub = [f"* `diffusers/{name}`" for name in sorted(known())]
+    refused = [f"* `{name}`: {reason}." for name, reason in sorted(_refused().items())]
+    return INTRODUCTION.format(
+        table="\n".join(lines),
+        notes="\n".join(notes),
+        untried="\n".join(untried),
+        refused="\n".join(refused),
+        hub="\n".join(hub),
+    )
+
+
+def _references(kind: object) -> str:
+    from diptych_diffusers.families import Family
+
+    assert isinstance(kind, Family)
+    if kind.native_references:
+        return f"{kind.references}"
+    return "IP-Adapter" if kind.ip_adapter else "no"
+
+
+def _refused() -> dict[str, str]:
+    from diptych_diffusers.families import _rows
+
+    rows: dict[str, str] = {str(name): str(why) for name, why in _rows()["refused"].items()}
+    return rows
+
+
+INTRODUCTION = """# Families of diffusion models, and what each can do
+
+This page is written by `providers/diffusers/tests/test_table.py`, which tries every cell of the table on a
+tiny checkpoint with random weights of the same classes, through `ImageClient`.
+
+* **own**: drawn by a denoising loop of diptych's own. Requests that arrive together share passes, previews
+  show the clean picture.
+* **stock**: drawn by diffusers' pipeline, with everything around it put right: sizes, modes of pictures,
+  masks, seeds, steps and guidance mean what they mean everywhere. Pictures of one request are drawn one
+  after the other, so that each equals the one that its seed gives alone.
+* **no**: refused before anything is loaded, for the reason with that number.
+
+Whatever the family: with a mask, pixels outside it come back unchanged; `expand` is inpainting of a padded
+picture; a family without `inpaint` takes a mask when it has `img2img` or `instruct`, and the original is put
+back outside the mask.
+
+{table}
+
+Reasons:
+
+{notes}
+
+## Described, not tried here
+
+Their pipelines need parts that have no tiny form yet, or differ from a family above in their settings alone.
+
+{untried}
+
+A pipeline that no row describes is run as text to image, with a notice, when diffusers itself exports it and
+the classes of its parts are known.
+
+## Refused as a whole
+
+{refused}
+
+## Repositories whose cards are known before they are downloaded
+
+{hub}
+"""
+
+
+def test_every_reason_is_a_sentence_about_the_model(cells: dict[str, dict[str, str]]) -> None:
+    for tasks in cells.values():
+        for value in tasks.values():
+            assert value in ("own", "stock") or re.search(r"\w+ \w+ \w+", value)
+            assert "/tmp" not in value
