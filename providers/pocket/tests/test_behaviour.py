@@ -47,7 +47,7 @@ def diffusion() -> Iterator[ImageClient]:
 
 @pytest.fixture(scope="module")
 def drawn(client: ImageClient) -> Result:
-    return client.generate(PROMPT, n=3, seed=SEED, **OPTIONS[client.model])
+    return client.generate(PROMPT, n=2, seed=SEED, **OPTIONS[client.model])
 
 
 @pytest.fixture(scope="module")
@@ -65,23 +65,23 @@ def read(image: Image) -> judge.Reading:
 
 def test_a_picture_does_not_depend_on_its_batch(client, drawn):
     alone = client.generate(PROMPT, seed=SEED + 1, **OPTIONS[client.model]).image
-    assert [image.seed for image in drawn] == [SEED, SEED + 1, SEED + 2]
+    assert [image.seed for image in drawn] == [SEED, SEED + 1]
     assert (pixels(alone) == pixels(drawn[1])).all()
     assert (pixels(alone) != pixels(drawn[0])).any()
 
 
 def test_another_process_draws_the_same_picture_and_loads_torch_only_then(client, drawn):
     options = OPTIONS[client.model]
-    arguments = [client.model, PROMPT, str(SEED + 2), repr(options)]
+    arguments = [client.model, PROMPT, str(SEED), repr(options)]
     command = [sys.executable, "-W", "error", "-c", ALONE, *arguments]
     found = subprocess.run(command, check=True, capture_output=True, text=True)
-    assert found.stdout.strip() == hashlib.sha256(drawn[2].numpy().tobytes()).hexdigest()
+    assert found.stdout.strip() == hashlib.sha256(drawn[0].numpy().tobytes()).hexdigest()
     assert found.stderr == ""
 
 
 def test_guidance_makes_pictures_show_more_of_what_was_asked(client, drawn):
     options = {**OPTIONS[client.model], "guidance": UNGUIDED[client.model]}
-    unguided = client.generate(PROMPT, n=3, seed=SEED, **options)
+    unguided = client.generate(PROMPT, n=2, seed=SEED, **options)
     sure, unsure = (
         np.mean(judge.certainty([image.pil() for image in result], ASKED))
         for result in (drawn, unguided)

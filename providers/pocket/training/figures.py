@@ -54,8 +54,9 @@ def lines(diffusion: Mapping[str, Any], autoregressive: Mapping[str, Any]) -> li
         f"What is left of a true picture: {codecs['autoencoder']['psnr']} dB through the "
         f"autoencoder, {codecs['tokenizer']['psnr']} dB through the tokenizer.",
         "",
-        "Settings tried on 150 other held-back prompts, percent:",
-        *_table("setting", _named(measured, "sweep"))[:-1],
+        "<details><summary>Settings tried on 150 other held-back prompts, percent</summary>",
+        *_table("setting", _named(measured, "sweep")),
+        "</details>",
     ]
 
 
