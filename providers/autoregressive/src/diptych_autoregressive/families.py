@@ -6,7 +6,7 @@ from difflib import get_close_matches
 
 from diptych.errors import UnknownModel
 
-from . import chameleon, emu3, emu35, janus, llamagen, mar, var
+from . import chameleon, emu3, emu35, glm, janus, llamagen, mar, var
 from .family import Family, Files
 
 __all__ = ["FAMILIES", "family_of"]
@@ -19,6 +19,7 @@ FAMILIES: tuple[Family, ...] = (
     var.FAMILY,
     mar.FAMILY,
     llamagen.FAMILY,
+    glm.FAMILY,
     chameleon.FAMILY,
 )
 
