@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .. import pixels
 from ..image import Image
 from ..mask import Mask
 
@@ -47,8 +46,7 @@ def from_mask(mask: Mask, size: tuple[int, int] | None = None) -> torch.Tensor:
 
 def to_image(picture: torch.Tensor) -> Image:
     """A PNG of (3, H, W) in -1..1; values beyond are clipped, fractions rounded."""
-    from PIL import Image as pillow
+    from .png import png
 
     scaled = (picture.detach().float().clamp(-1, 1) + 1) * 127.5
-    array = scaled.round().byte().permute(1, 2, 0).contiguous().cpu().numpy()
-    return Image.of(pixels.encode(pillow.fromarray(array), "png"))
+    return Image.of(png(scaled.round().byte().permute(1, 2, 0).contiguous().cpu().numpy()))

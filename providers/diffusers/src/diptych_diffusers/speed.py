@@ -130,7 +130,12 @@ class _Passes:
         self._forward = transformer.forward
         self._seen: OrderedDict[Any, Graph | None] = OrderedDict()
         self._pool: Any = None
-        transformer.forward = functools.wraps(self._forward)(self._run)
+
+        @functools.wraps(self._forward)
+        def forward(*values: Any, **named: Any) -> Any:
+            return self._run(*values, **named)
+
+        transformer.forward = forward
 
     def _run(self, *values: Any, **named: Any) -> Any:
         with sdpa_kernel(_BACKENDS, set_priority=True):
