@@ -208,6 +208,13 @@ def test_a_batch_in_one_pass_draws_the_same_pictures(tiny, client):
             assert same(one, other.numpy())
 
 
+def test_coarse_numbers_draw_as_well(tiny, outside):
+    with ImageClient(f"autoregressive/{tiny}", device="cpu", dtype="bfloat16") as client:
+        drawn = client.generate(SAID, seed=7, n=2)
+        assert drawn[1].bytes == client.generate(SAID, seed=8).image.bytes
+        assert client.edit(outside, "make it blue", seed=1).image.size == (96, 64)
+
+
 def test_the_random_numbers_of_the_process_are_left_alone(client, outside):
     torch.manual_seed(99)
     before = torch.get_rng_state()

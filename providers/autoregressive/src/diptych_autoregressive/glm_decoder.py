@@ -140,7 +140,7 @@ class GlmDecoder(Decoder):
         )
 
     def place(self, cache: KVCache, where: Tensor) -> None:
-        """Set the angles of the first columns of `cache` from positions (3, n)."""
+        """Set the angles of the first columns of `cache` from positions (3, n) on the CPU."""
         assert isinstance(cache, Placed)
         angles = where[self._axes].T.float() * self._frequencies
         cos, sin = angles.cos(), angles.sin()

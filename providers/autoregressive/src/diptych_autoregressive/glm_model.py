@@ -161,7 +161,7 @@ class Writer:
                 f"{self.decoder.shape.context:,}; say it in fewer words, or ask for a smaller size"
             )
         where = positions(prompt.ids, self._marks, prompt.grids)
-        device, context = self.canvas.table.device, length + total
+        device = self.canvas.table.device
         own = self.decoder.new_cache(1, length)
         self.decoder.place(own, where[:, :length])
         ids = torch.tensor([prompt.ids], device=device)
@@ -171,9 +171,9 @@ class Writer:
         first = self.canvas.logits(hidden[:, -1:]).expand(n, -1, -1)
         grammar = Grammar(1, total, self.canvas.size)
         noise = Noise(job.seeds, self.canvas.size, first)
-        lent = self._steps.lent(self.decoder, self.canvas, sampler, n, context)
+        lent = self._steps.lent(self.decoder, self.canvas, sampler, n, length + total)
         with lent as (cache, step):
-            self.decoder.place(cache, where.to(self.decoder.norm.device, torch.long)[:, :context])
+            self.decoder.place(cache, where)
             cache.put(slice(0, n), own.row(0, length))
             begun = Begun(torch.full((n,), length, device=device), length, first)
             is_fine = first.dtype in (torch.float32, torch.float64) and device.type != "cuda"
