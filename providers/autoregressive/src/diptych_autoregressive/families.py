@@ -14,7 +14,6 @@ __all__ = ["FAMILIES", "family_of"]
 FAMILIES: tuple[Family, ...] = (
     emu3.FAMILY,
     emu35.FAMILY,
-    emu35.FAMILY,
     janus.FAMILY,
     var.FAMILY,
     mar.FAMILY,
