@@ -15,7 +15,7 @@ from diptych_autoregressive.emu35_model import IBQ
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from diptych import Image, ImageClient
-from diptych.errors import UnknownModel, UnsupportedOption
+from diptych.errors import InvalidInput, UnknownModel, UnsupportedOption
 
 CODES, WORDS, SPECIAL = 64, 256, 211
 EOL, BOS, BSS = WORDS + 3 + 200, WORDS + 3 + 203, WORDS + 3 + 100
@@ -183,5 +183,50 @@ def test_the_vocabulary_must_be_there(emu35, tmp_path):
     for path in emu35.iterdir():
         if path.name != "emu3.tiktoken":
             (tmp_path / path.name).symlink_to(path)
-    with pytest.raises(Exception, match=r"emu3\.tiktoken"):
-        said(tmp_path, "a boat", size="32x32")
+    with ImageClient(f"autoregressive/{tmp_path}", device="cpu") as client:
+        assert "emu3.tiktoken" in client.describe().note
+        with pytest.raises(InvalidInput, match=r"github\.com/baaivision/Emu3\.5"):
+            client.plan("a boat", size="32x32")
+
+
+def changed(emu35: Path, folder: Path, **config: int) -> Path:
+    """A copy whose config says something else."""
+    for path in emu35.iterdir():
+        (folder / path.name).symlink_to(path)
+    said = json.loads((emu35 / "config.json").read_text()) | config
+    (folder / "config.json").unlink()
+    (folder / "config.json").write_text(json.dumps(said))
+    return folder
+
+
+def test_weights_under_other_names_are_refused_with_the_names(emu35, tmp_path):
+    missing = r"missing model\.layers\.2\.input_layernorm\.weight.*; unknown none"
+    with pytest.raises(InvalidInput, match=missing):
+        said(changed(emu35, tmp_path, num_hidden_layers=3), "a boat", size="32x32")
+
+
+def test_weights_that_would_be_left_over_are_refused_as_well(emu35, tmp_path):
+    unknown = r"unknown model\.layers\.1\.input_layernorm\.weight"
+    with pytest.raises(InvalidInput, match=unknown):
+        said(changed(emu35, tmp_path, num_hidden_layers=1), "a boat", size="32x32")
+
+
+def test_files_of_different_models_are_refused(emu35, tmp_path):
+    with pytest.raises(InvalidInput, match="467 words and 64 picture codes are not the 530"):
+        said(changed(emu35, tmp_path, vocab_size=530), "a boat", size="32x32")
+
+
+def test_the_guidance_is_the_one_that_is_recommended_for_the_checkpoint(emu35, tmp_path):
+    for name, usual in (("Emu3.5", 2.0), ("Emu3.5-Image", 5.0)):
+        (tmp_path / name).symlink_to(emu35)
+        with ImageClient(f"autoregressive/{tmp_path / name}", device="cpu") as client:
+            assert client.describe().options["guidance"].default == usual
+            assert client.plan("a boat").calls[0].payload["guidance"] == usual
+
+
+def test_a_size_that_the_authors_cannot_ask_for_is_noticed(emu35):
+    with ImageClient(f"autoregressive/{emu35}", device="cpu") as client:
+        assert not client.plan("a boat", size="160x320").notices
+        (notice,) = client.plan("a boat", size="144x320").notices
+        assert notice.option == "size"
+        assert "144x320" in notice.message

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from diptych.cards import EditMode, ModelCard, Option, Paradigm, refused
-from diptych.errors import UnknownModel, UnsupportedOption
+from diptych.errors import InvalidInput, UnknownModel, UnsupportedOption
 from diptych.image import Image
 from diptych.notices import Notice
 from diptych.plan import State
@@ -24,7 +24,7 @@ from .family import Draft, Family, Files, Model, Runtime, check_whole
 from .knobs import Knobs, sampling
 from .sequence import Segment, mark
 
-__all__ = ["FAMILY", "PICTURES"]
+__all__ = ["FAMILY", "NO_RANKS", "PICTURES", "RANKS"]
 
 REPOSITORIES = ("BAAI/Emu3.5-Image", "BAAI/Emu3.5")
 PICTURES = "BAAI/Emu3.5-VisionTokenizer"
@@ -34,6 +34,17 @@ EMU3 = 184_622
 FACTOR = 16
 AREA = 1024 * 1024
 MAX_REFERENCES = 3
+GUIDANCE = (5.0, 3.0)
+"""For drawing and for editing, as the authors set it for Emu3.5-Image."""
+BOTH = (2.0, 2.0)
+"""As they recommend it for Emu3.5, which writes as well."""
+SIDES = (10, 99)
+"""Codes of a side that the authors can ask for: they write both numbers with two digits."""
+RANKS = "emu3.tiktoken"
+NO_RANKS = (
+    f"has no {RANKS}, without which words cannot be read; copy it from src/tokenizer_emu3_ibq of the "
+    "authors' repository, github.com/baaivision/Emu3.5"
+)
 
 
 class Emu35:
@@ -62,7 +73,7 @@ class Emu35:
             paradigm=Paradigm.AUTOREGRESSIVE,
             edits=frozenset({EditMode.CONTINUE, EditMode.INSTRUCT}),
             options={
-                "guidance": Option(low=0, high=100, default=5.0),
+                "guidance": Option(low=0, high=100, default=_guidance(files)[0]),
                 "seed": Option(),
                 "previews": Option(),
                 "references": Option(),
@@ -84,10 +95,14 @@ class Emu35:
             max_n=64,
             streams=True,
             source="github.com/baaivision/Emu3.5, November 2026",
-            note="34 billion parameters: 64 GiB as bfloat16, so a GPU with 80 GB or more",
+            note=NO_RANKS
+            if _lacks_ranks(files)
+            else "34 billion parameters: 64 GiB as bfloat16, so a GPU with 80 GB or more",
         )
 
     def plan(self, request: Request, card: ModelCard, files: Files, state: State | None) -> Draft:
+        if _lacks_ranks(files):
+            raise InvalidInput(f"{card.ref} {NO_RANKS}")
         notices: list[Notice] = []
         seen = [Image.of(each.image) for each in request.references]
         before: list[Segment] = []
@@ -121,7 +136,13 @@ class Emu35:
         payload["size"] = list(request.geometry.size or size)
         if before:
             payload["before"] = before
-        own = Knobs(guidance=3.0 if before else 5.0, top_k=5120)
+        if not SIDES[0] <= min(rows, columns) <= max(rows, columns) <= SIDES[1]:
+            told = (
+                f"the authors draw sides from {SIDES[0] * FACTOR} to {SIDES[1] * FACTOR} pixels, and "
+                f"this is {columns * FACTOR}x{rows * FACTOR}"
+            )
+            notices.append(Notice("unverified", told, "size"))
+        own = Knobs(guidance=_guidance(files)[bool(before)], top_k=5120)
         payload |= sampling(card.ref, request.guidance, request.extra, own)
         return Draft(payload, "token loop", tuple(notices))
 
@@ -129,6 +150,19 @@ class Emu35:
         from .emu35_model import load
 
         return load(files, folder, runtime)
+
+
+def _guidance(files: Files) -> tuple[float, float]:
+    """By the name of the checkpoint, as its files do not tell."""
+    name = files.repository or (files.folder.name if files.folder is not None else "")
+    return BOTH if name.lower().endswith("emu3.5") else GUIDANCE
+
+
+def _lacks_ranks(files: Files) -> bool:
+    """Whether a folder has no words. What the Hub has is not known before it is here."""
+    if files.folder is None or files.checkpoint.source == "hub":
+        return False
+    return not any(name.endswith(RANKS) for name in files.names)
 
 
 def _grid(width: int, height: int) -> tuple[int, int]:

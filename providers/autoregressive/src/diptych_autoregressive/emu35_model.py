@@ -17,7 +17,7 @@ from diptych.errors import InvalidInput
 from diptych.local import checkpoints, devices
 
 from .convnet import ConvNet, Shape, canonical
-from .emu35 import PICTURES
+from .emu35 import NO_RANKS, PICTURES, RANKS
 from .family import Files, Runtime
 from .grammar import Grammar
 from .joint import KEPT, JointModel
@@ -50,20 +50,55 @@ def load(files: Files, folder: Path, runtime: Runtime) -> JointModel:
 
     paths = shards(folder)
     check_memory(files.ref, paths, runtime.device, runtime.dtype)
+    # What is small comes first, so that what is missing is said before the large files are read.
+    ibq = IBQ.load(_pictures(folder), runtime.device)
+    layout = Emu35Layout.load(folder, len(ibq.codebook))
+    first, vocabulary = int(layout.codes[0]), files.config.get("vocab_size")
+    if first + len(ibq.codebook) != vocabulary:
+        raise InvalidInput(
+            f"{folder}: {first:,} words and {len(ibq.codebook):,} picture codes are not the "
+            f"{vocabulary:,} of the model; the files belong to different models"
+        )
     weights = Weights(paths, runtime.device, runtime.dtype)
     known = set(LlamaConfig().to_dict()) | {"head_dim", "rope_theta", "rope_scaling"}
     kept = {name: value for name, value in files.config.items() if name in known}
     config = LlamaConfig(**{**kept, "model_type": "llama"})
-    ibq = IBQ.load(_pictures(folder), runtime.device)
+    _check_names(weights, config.num_hidden_layers, folder)
     return JointModel(
         Decoder.of(weights, "model.", config),
         weights["model.embed_tokens.weight"],
         weights["lm_head.weight"],
-        Emu35Layout.load(folder, len(ibq.codebook)),
+        layout,
         ibq,
         kept=int(devices.free_memory(runtime.device) * KEPT),
         speed=runtime.speed,
     )
+
+
+_LAYER = (
+    *(f"self_attn.{name}" for name in ("q_proj", "k_proj", "v_proj", "o_proj", "q_norm", "k_norm")),
+    *(f"mlp.{name}" for name in ("gate_proj", "up_proj", "down_proj")),
+    "input_layernorm",
+    "post_attention_layernorm",
+)
+
+
+def _check_names(weights: Weights, layers: int, folder: Path) -> None:
+    """Raise `InvalidInput` with the names of tensors that are missing and of unknown ones."""
+    wanted = {f"model.layers.{n}.{name}.weight" for n in range(layers) for name in _LAYER}
+    wanted |= {"model.embed_tokens.weight", "model.norm.weight", "lm_head.weight"}
+    missing = sorted(wanted - set(weights))
+    unknown = sorted(name for name in set(weights) - wanted if not name.endswith("inv_freq"))
+    if missing or unknown:
+        raise InvalidInput(
+            f"{folder} does not hold Emu3.5's tensors: missing {_some(missing)}; unknown "
+            f"{_some(unknown)}"
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    rest = f" and {len(names) - 4} more" if len(names) > 4 else ""
+    return ", ".join(names[:4]) + rest if names else "none"
 
 
 def _pictures(folder: Path) -> Path:
@@ -85,12 +120,9 @@ class Emu35Layout:
 
     @classmethod
     def load(cls, folder: Path, codes: int) -> Emu35Layout:
-        found = sorted(folder.glob("**/emu3.tiktoken"))
+        found = sorted(folder.glob(f"**/{RANKS}"))
         if not found:
-            raise InvalidInput(
-                f"{folder} has no emu3.tiktoken; copy it from src/tokenizer_emu3_ibq of the authors' "
-                "repository, github.com/baaivision/Emu3.5"
-            )
+            raise InvalidInput(f"{folder} {NO_RANKS}")
         tokenizer, words = _tokenizer(found[0])
         first = words + len(SPECIAL)
         return cls(tokenizer, torch.arange(first, first + codes), words)

@@ -20,7 +20,7 @@ from diptych.plan import State
 from diptych.request import Request
 from diptych.sizes import Sizes
 
-from .family import Draft, Family, Files, Model, Runtime
+from .family import Draft, Family, Files, Model, Runtime, check_whole
 from .knobs import Knobs, sampling
 
 __all__ = ["FACTOR", "FAMILY", "WRITER", "written_with"]
@@ -90,6 +90,7 @@ class Glm:
         return files.index.get("_class_name") == "GlmImagePipeline"
 
     def card(self, files: Files) -> ModelCard:
+        check_whole(files)
         traits = Traits.of(files)
         return ModelCard(
             ref=files.ref,
