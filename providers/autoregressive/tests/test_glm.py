@@ -223,10 +223,27 @@ def test_the_random_numbers_of_the_process_are_left_alone(client, outside):
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_two_shapes_can_be_drawn_in_turns(client):
-    alone = [client.generate(SAID, seed=1, size=size).image.bytes for size in ("64x64", "96x64")]
-    jobs = [client.submit(SAID, seed=1, size=size) for size in ("64x64", "96x64")]
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ({"size": "64x64"}, {"size": "96x64"}),
+        ({"steps": 40, "guidance": 1.5}, {"steps": 30, "guidance": 4}),
+    ],
+)
+def test_two_pictures_can_be_drawn_in_turns(client, asked):
+    alone = [client.generate(SAID, seed=1, **options).image.bytes for options in asked]
+    jobs = [client.submit(SAID, seed=1, **options) for options in asked]
     assert [job.result().image.bytes for job in jobs] == alone
+
+
+def test_a_picture_that_was_given_up_leaves_nothing_behind(client):
+    whole = client.generate(SAID, seed=1).image.bytes
+    stream = client.stream_generate(SAID, seed=2, steps=20)
+    for event in stream:
+        if isinstance(event, Progress) and event.unit == "steps" and event.done == 3:
+            break
+    stream.close()
+    assert client.generate(SAID, seed=1).image.bytes == whole
 
 
 def test_progress_counts_tokens_and_then_steps(client):

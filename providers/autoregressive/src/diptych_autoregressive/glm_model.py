@@ -7,6 +7,7 @@ exactly as many as the picture has, each picture from a generator of its own.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
@@ -227,9 +228,14 @@ class GlmModel:
     """A loaded GLM-Image. Steps of the painter are yielded one by one, as those of the writer are."""
 
     def __init__(
-        self, writer: Writer, pipe: Any, stepwise: Any, own: Mapping[str, float], speed: str
+        self,
+        writer: Writer,
+        pipeline: Callable[[], Any],
+        stepwise: Any,
+        own: Mapping[str, float],
+        speed: str,
     ) -> None:
-        self._writer, self._pipe, self._stepwise = writer, pipe, stepwise
+        self._writer, self._pipeline, self._stepwise = writer, pipeline, stepwise
         self._own, self._speed = own, speed
 
     @classmethod
@@ -254,9 +260,16 @@ class GlmModel:
         for part in parts.values():
             if isinstance(part, nn.Module):
                 part.to(runtime.device)
-        pipe = GlmImagePipeline(**parts, processor=None, vision_language_encoder=None)
-        pipe.set_progress_bar_config(disable=True)
-        return cls(writer, pipe, stepwise, written_with(folder), runtime.speed)
+
+        def pipeline() -> Any:
+            # Pipelines and schedulers count their steps, and pictures are drawn in turns.
+            scheduler = copy.deepcopy(parts["scheduler"])
+            fresh = {**parts, "scheduler": scheduler, "processor": None}
+            pipe = GlmImagePipeline(**fresh, vision_language_encoder=None)
+            pipe.set_progress_bar_config(disable=True)
+            return pipe
+
+        return cls(writer, pipeline, stepwise, written_with(folder), runtime.speed)
 
     def picture_bytes(self, payload: Mapping[str, Any]) -> int:
         rows, columns = int(payload["rows"]), int(payload["columns"])
@@ -308,7 +321,7 @@ class GlmModel:
                 report(step + 1)
                 return values
 
-            images: Tensor = self._pipe(
+            images: Tensor = self._pipeline()(
                 prompt=payload["prompt"],
                 prior_token_ids=prior[None],
                 height=payload["rows"] * FACTOR,
