@@ -7,11 +7,13 @@ no room for what a model needs, parts that were not used for longest go to the m
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import re
 import threading
+import weakref
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -66,27 +68,51 @@ class _Part:
 
 
 class Pool:
-    """Parts by key. `hold` and `bring` are called on the thread of a device, `leave` on any."""
+    """Parts by key. `bring` is called on the thread of the device, the others on any."""
 
     def __init__(self) -> None:
         self._parts: dict[Hashable, _Part] = {}
+        self._gates: dict[Hashable, threading.Lock] = {}
+        self._watched: set[int] = set()
         self._lock = threading.RLock()
         self._clock = 0
 
     def hold(self, owner: object, key: Hashable, load: Callable[[], Any]) -> Any:
-        """The part named `key`, loaded if nobody holds it, and kept until `owner` leaves."""
+        """The part named `key`, loaded if nobody holds it, and kept until `owner` leaves.
+
+        Two that want the same part at once wait for one load; nobody else waits for it.
+        """
         with self._lock:
-            part = self._parts.get(key)
+            gate = self._gates.setdefault(key, threading.Lock())
+        with gate:
+            with self._lock:
+                part = self._parts.get(key)
             if part is None:
-                part = self._parts[key] = _Part(load())
-            part.owners.add(id(owner))
+                part = _Part(load())
+            with self._lock:
+                self._parts[key] = part
+                part.owners.add(id(owner))
+                self._gates.pop(key, None)
+                self._watch(owner)
             return part.value
+
+    def _watch(self, owner: object) -> None:
+        """Let go of what an owner held that was thrown away without leaving."""
+        if id(owner) in self._watched:
+            return
+        with contextlib.suppress(TypeError):  # a number, say, lives as long as it is named
+            weakref.finalize(owner, self._forget, id(owner)).atexit = False
+            self._watched.add(id(owner))
 
     def leave(self, owner: object) -> None:
         """Forget `owner`, and every part that nobody else holds."""
+        self._forget(id(owner))
+
+    def _forget(self, owner: int) -> None:
         with self._lock:
+            self._watched.discard(owner)
             for key, part in list(self._parts.items()):
-                part.owners.discard(id(owner))
+                part.owners.discard(owner)
                 if not part.owners:
                     del self._parts[key]
 
@@ -116,6 +142,12 @@ class Pool:
                     part.value.to(device)
                     part.device = device
             return gone
+
+    def idle(self, owner: object, device: str) -> int:
+        """Bytes that `bring` could free on `device` for `owner`."""
+        with self._lock:
+            mine = [part for part in self._parts.values() if id(owner) in part.owners]
+            return sum(size_of(part.value) for _, part in self._idle(device, mine))
 
     def _idle(self, device: str, mine: list[_Part]) -> Iterable[tuple[Hashable, _Part]]:
         others = [

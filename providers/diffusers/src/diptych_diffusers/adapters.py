@@ -103,6 +103,15 @@ class Adapters:
             layer.enable_adapters(bool(here))
         self._worn = wanted
 
+    @property
+    def reach_others(self) -> bool:
+        """Whether an adapter sits in a text encoder, which other models may share."""
+        return bool(self._names) and any(
+            getattr(module, "peft_config", None)
+            for module in self._modules
+            if module is not self._denoiser
+        )
+
     def _layers(self) -> list[Any]:
         from peft.tuners.tuners_utils import BaseTunerLayer
 

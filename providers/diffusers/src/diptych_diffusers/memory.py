@@ -72,7 +72,7 @@ class Placement:
     kind: Literal["resident", "components", "groups"]
     peak: int
     quantised: bool = False
-    notice: Notice | None = None
+    notices: tuple[Notice, ...] = ()
 
 
 def choose(needs: Needs, free: int, device: str, *, quantised: bool = False) -> Placement:
@@ -86,7 +86,7 @@ def choose(needs: Needs, free: int, device: str, *, quantised: bool = False) -> 
     ways = _ways(sizes) if device.startswith("cuda") else [_resident(sizes)]
     for kind, peak in ways:
         if peak <= room:
-            return Placement(kind, peak, quantised, _notice(kind, peak, sizes, free, device))
+            return Placement(kind, peak, quantised, _notices(kind, peak, sizes, free, device))
     least = min(peak for _, peak in ways)
     halved = min(peak for _, peak in _ways(needs.halved()))
     ideas = ["draw fewer or smaller pictures at once"]
@@ -119,19 +119,18 @@ def _resident(needs: Needs) -> tuple[Literal["resident"], int]:
     return "resident", needs.weights + max(map(needs.running, needs.parts), default=0)
 
 
-def _notice(kind: str, peak: int, needs: Needs, free: int, device: str) -> Notice | None:
+def _notices(kind: str, peak: int, needs: Needs, free: int, device: str) -> tuple[Notice, ...]:
     if kind == "resident":
-        return None
+        return ()
     how = {
         "components": "its parts take turns on the device",
         "groups": "its blocks come to the device one after another, which is several times slower",
     }[kind]
-    return Notice(
-        "assumed",
+    said = (
         f"the model takes {_gb(needs.weights)} and {device} has {_gb(free)} free, so {how} "
-        f"(at most {_gb(peak)} at once)",
-        "device",
+        f"(at most {_gb(peak)} at once)"
     )
+    return (Notice("assumed", said, "device"),)
 
 
 def _gb(size: int) -> str:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from diptych.errors import UnsupportedOption
 
 from .adapters import Adapters, Worn, worn
 from .cards import Described, is_native
@@ -11,7 +14,11 @@ from .engine import Engine, Steps
 from .job import Job
 from .recipe import EXTRA
 from .refusals import check
+from .speed import Pace
 from .stock import Stock
+
+if TYPE_CHECKING:
+    from .loading import Lease
 
 __all__ = ["Model"]
 
@@ -27,11 +34,18 @@ class Model:
     """
 
     def __init__(
-        self, described: Described, engine: Callable[[], Engine] | None, stock: Stock
+        self,
+        described: Described,
+        engine: Callable[[], Engine] | None,
+        stock: Stock,
+        lease: Lease,
+        pace: Pace | None,
     ) -> None:
         self.described = described
         self.stock = stock
         self.adapters = Adapters(stock.parts, stock.any_pipeline, described.family.name)
+        self.lease = lease
+        self.pace = pace
         self._engine = engine
         self._engines: OrderedDict[Worn, Engine] = OrderedDict()
 
@@ -51,16 +65,27 @@ class Model:
             extra=job.extra,
         )
         wanted = worn(job.adapters)
+        if wanted and self.pace is not None and self.pace.eight:
+            raise UnsupportedOption(
+                f'adapters cannot be put on weights in eight bits: use speed="exact" instead of '
+                f'"{self.pace.speed}"',
+                option="adapters",
+            )
+        self.lease.arrive()
         self.adapters.load(wanted)
         yield None
         steps = self._drawing(job, wanted, streaming)
         try:
             while True:
+                self.lease.arrive()  # others may have been here in between
                 self.adapters.wear(wanted)
                 try:
                     event = next(steps)
                 except StopIteration:
                     return
+                finally:
+                    if self.adapters.reach_others:
+                        self.adapters.wear(())
                 yield event
         finally:
             steps.close()

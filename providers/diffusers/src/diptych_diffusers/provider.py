@@ -82,7 +82,8 @@ class DiffusersProvider(Provider):
             async with aclosing(events) as running:
                 async for event in running:
                     if isinstance(event, Outcome):
-                        yield replace(event, model=call.target)
+                        notices = (*event.notices, *engine.lease.placement.notices)
+                        yield replace(event, model=call.target, notices=notices)
                     else:
                         yield event
         except DiptychError:
@@ -130,4 +131,5 @@ def _release(key: Key) -> None:
     with _LOADING:
         _USERS[key] -= 1
         if not _USERS[key]:
-            del _USERS[key], _ENGINES[key]
+            del _USERS[key]
+            _ENGINES.pop(key).lease.give_up()

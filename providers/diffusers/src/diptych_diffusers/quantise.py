@@ -35,20 +35,28 @@ def format_for(device: torch.device) -> torch.dtype | None:
 class Eight(nn.Module):
     """A linear layer (in, out) with weights in float8 or int8, and a scale for each output.
 
-    With `gelu_from` it applies GELU (tanh) to the columns of its input from there on first.
+    With `gelu_from` it applies GELU (tanh) to the columns of its input from there on first. The
+    weights are rounded on `device` and stay where they were.
     """
 
     weight: Tensor
     scale: Tensor
     bias: Tensor | None
 
-    def __init__(self, linear: nn.Linear, kind: torch.dtype, gelu_from: int | None = None) -> None:
+    def __init__(
+        self,
+        linear: nn.Linear,
+        kind: torch.dtype,
+        gelu_from: int | None = None,
+        device: torch.device | None = None,
+    ) -> None:
         super().__init__()
         self.gelu_from = gelu_from
         self.in_features, self.out_features = linear.in_features, linear.out_features
-        weight, scale = by_row(linear.weight.detach(), kind)
-        self.register_buffer("weight", weight)
-        self.register_buffer("scale", scale.T.contiguous())
+        home = linear.weight.device
+        weight, scale = by_row(linear.weight.detach().to(device or home), kind)
+        self.register_buffer("weight", weight.to(home))
+        self.register_buffer("scale", scale.T.contiguous().to(home))
         bias = None if linear.bias is None else linear.bias.detach()
         self.register_buffer("bias", bias)
 
@@ -94,19 +102,23 @@ def by_row(x: Tensor, kind: torch.dtype) -> tuple[Tensor, Tensor]:
     return (wide.round() if kind == torch.int8 else wide).to(kind), scale
 
 
-def eight_bits(blocks: Iterable[nn.Module], kind: torch.dtype) -> int:
+def eight_bits(
+    blocks: Iterable[nn.Module], kind: torch.dtype, device: torch.device | None = None
+) -> int:
     """Turn the linear layers inside `blocks` into eight bits, in place; how many there were.
+
+    The rounding is done on `device`, by default where the layers are.
 
     Those that make the modulation of a norm from the timestep stay as they are: they are small work
     and steer everything.
     """
     count = 0
     for block in blocks:
-        count += _after_gelu(block, kind)
+        count += _after_gelu(block, kind, device)
         for path, module in list(block.named_modules()):
             parent = block.get_submodule(path.rpartition(".")[0])
             if type(module) is nn.Linear and _worthwhile(path, module):
-                setattr(parent, path.rpartition(".")[2], Eight(module, kind))
+                setattr(parent, path.rpartition(".")[2], Eight(module, kind, device=device))
                 count += 1
     return count
 
@@ -117,7 +129,7 @@ def _worthwhile(path: str, linear: nn.Linear) -> bool:
     return whole and not steers
 
 
-def _after_gelu(block: Any, kind: torch.dtype) -> int:
+def _after_gelu(block: Any, kind: torch.dtype, device: torch.device | None) -> int:
     """Join an activation to the layer after it, where their input is the widest; how many."""
     count = 0
     nets: list[Any] = [getattr(module, "net", None) for module in block.modules()]
@@ -125,13 +137,13 @@ def _after_gelu(block: Any, kind: torch.dtype) -> int:
         if not isinstance(net, nn.ModuleList) or type(net[0]).__name__ != "GELU":
             continue
         if net[0].approximate == "tanh" and type(net[-1]) is nn.Linear and _worthwhile("", net[-1]):
-            net[-1] = Eight(net[-1], kind, gelu_from=0)
+            net[-1] = Eight(net[-1], kind, gelu_from=0, device=device)
             first: Any = net[0]
             net[0] = first.proj
             count += 1
     if type(block).__name__ == "FluxSingleTransformerBlock" and _worthwhile("", block.proj_out):
         attention = block.proj_out.in_features - block.mlp_hidden_dim  # what it gave comes first
-        block.proj_out = Eight(block.proj_out, kind, gelu_from=attention)
+        block.proj_out = Eight(block.proj_out, kind, gelu_from=attention, device=device)
         block.act_mlp = nn.Identity()
         count += 1
     return count

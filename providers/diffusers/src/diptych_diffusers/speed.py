@@ -77,7 +77,7 @@ class Pace:
         self._compiles = compiles and device.type == "cuda" and bool(blocks(transformer))
         self._told = False
         if speed != "exact" and (kind := format_for(device)) is not None:
-            self.eight = eight_bits(blocks(transformer), kind)
+            self.eight = eight_bits(blocks(transformer), kind, device)
         if device.type == "cuda":
             self._passes = _Passes(transformer)
 
@@ -130,6 +130,7 @@ class _Passes:
         self._forward = transformer.forward
         self._seen: OrderedDict[Any, Graph | None] = OrderedDict()
         self._pool: Any = None
+        self._places: tuple[int, ...] = ()
 
         @functools.wraps(self._forward)
         def forward(*values: Any, **named: Any) -> Any:
@@ -145,6 +146,7 @@ class _Passes:
             rest = {name: each for name, each in named.items() if name not in tensors}
             if not all(isinstance(each, bool | int | float | str | None) for each in rest.values()):
                 return self._forward(**named)
+            self._forget_if_moved()
             shapes = tuple((name, each.shape, each.dtype) for name, each in tensors.items())
             key = (shapes, tuple(rest.items()))
             if key not in self._seen:  # compiles, which cannot be done while capturing
@@ -154,6 +156,14 @@ class _Passes:
                 return self._forward(**named)
             self._seen.move_to_end(key)
             return self._replayed(key, tensors, rest)
+
+    def _forget_if_moved(self) -> None:
+        """A graph reads the weights where they were when it was captured."""
+        places = tuple(each.data_ptr() for each in self._transformer.parameters())
+        if places != self._places:
+            self._places = places
+            self._seen.clear()
+            self._pool = None
 
     def _replayed(self, key: Any, tensors: dict[str, Tensor], rest: dict[str, Any]) -> Any:
         graph = self._seen[key]

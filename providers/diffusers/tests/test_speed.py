@@ -1,0 +1,149 @@
+"""Presets of speed: what they change, what they say, and that they keep their word."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from diptych_diffusers.loading import component
+from diptych_diffusers.quantise import Eight, eight_bits
+from diptych_diffusers.skipping import LEAST, computed
+from diptych_diffusers.speed import TRADES, blocks
+
+from diptych import Image, ImageClient
+
+from .conftest import Checkpoints, Clients
+
+
+def apart(first: Image, second: Image) -> float:
+    """Peak signal-to-noise ratio in dB."""
+    error = np.mean((first.numpy().astype(float) - second.numpy().astype(float)) ** 2)
+    return float(10 * np.log10(255**2 / max(error, 1e-9)))
+
+
+@pytest.mark.parametrize("steps", range(1, 101))
+def test_the_schedule_of_skipped_steps(steps: int) -> None:
+    runs = computed(steps)
+    assert len(runs) == steps
+    assert all(runs[:4])
+    assert all(runs[-2:])
+    assert all(runs) == (steps < LEAST)
+    assert not any(runs[at : at + 3] == (False,) * 3 for at in range(steps))
+    if steps == 28:
+        assert sum(runs) == 14
+
+
+def test_without_eight_bits_fast_says_that_it_is_exact(client: Clients) -> None:
+    exact = client("flux").generate("a fox", seed=3)
+    fast = client("flux", speed="fast").generate("a fox", seed=3)
+    assert exact.image.bytes == fast.image.bytes
+    assert exact.notices == ()
+    (notice,) = fast.notices
+    assert notice.option == "speed"
+    assert "cpu has no eight-bit matrix products" in notice.message
+
+
+@pytest.mark.parametrize("family", ["flux", "sd3", "qwen-image", "z-image"])
+def test_turbo_runs_the_model_on_fewer_steps(family: str, client: Clients) -> None:
+    exact = client(family).generate("a fox", seed=3, steps=20)
+    turbo = client(family, speed="turbo").generate("a fox", seed=3, steps=20)
+    assert exact.raw["passes"] == 20
+    assert turbo.raw["passes"] == sum(computed(20)) == 10
+    assert any("only steps are skipped" in notice.message for notice in turbo.notices)
+    again = client(family, speed="turbo").generate("a fox", seed=3, steps=20)
+    assert again.image.bytes == turbo.image.bytes
+    few = client(family, speed="turbo").generate("a fox", seed=3, steps=4)
+    assert few.image.bytes == client(family).generate("a fox", seed=3, steps=4).image.bytes
+
+
+def test_turbo_pictures_do_not_depend_on_their_batch(client: Clients) -> None:
+    turbo = client("flux", speed="turbo", max_batch=4)
+    together = turbo.generate("a fox", seed=5, n=3, steps=16)
+    for seed, image in zip((5, 6, 7), together.images, strict=True):
+        alone = turbo.generate("a fox", seed=seed, steps=16).image
+        assert apart(alone, image) > 50
+
+
+def test_turbo_stays_close_on_real_weights() -> None:
+    pytest.importorskip("diptych_pocket")
+    with (
+        ImageClient("diffusers/pocket", device="cpu") as exact,
+        ImageClient("diffusers/pocket", device="cpu", speed="turbo") as turbo,
+    ):
+        prompt = "a red fox in the snow"
+        one, other = (each.generate(prompt, seed=3, steps=20).image for each in (exact, turbo))
+        assert apart(one, other) > 32
+
+
+def test_an_edit_between_descriptions_skips_nothing(client: Clients, photo: Image) -> None:
+    edits = [
+        client("flux", speed=speed).edit(
+            photo, "a cat", source_prompt="a fox", mode="invert", seed=1, steps=14
+        )
+        for speed in ("exact", "turbo")
+    ]
+    assert edits[0].image.bytes == edits[1].image.bytes
+
+
+@pytest.mark.parametrize("kind", [torch.float8_e4m3fn, torch.int8])
+@torch.no_grad()
+def test_an_eight_bit_layer_is_close_and_treats_every_row_alone(kind: torch.dtype) -> None:
+    torch.manual_seed(0)
+    linear = torch.nn.Linear(64, 48).bfloat16()
+    x = torch.randn(2, 20, 64).bfloat16()
+    x[1] *= 1000  # does not coarsen its neighbour
+    eight = Eight(linear, kind)
+    for row in range(2):
+        exact, found = linear(x[row]), eight(x)[row]
+        assert (found - exact).norm() / exact.norm() < 0.05
+        assert torch.equal(found, eight(x[row : row + 1])[0])
+    joined = Eight(linear, kind, gelu_from=16)
+    risen = torch.cat(
+        [x[..., :16], torch.nn.functional.gelu(x[..., 16:], approximate="tanh")], dim=-1
+    )
+    exact = linear(risen[0])
+    assert (joined(x)[0] - exact).norm() / exact.norm() < 0.05
+
+
+@pytest.mark.parametrize("family", ["flux", "sd3", "qwen-image", "z-image"])
+@torch.no_grad()
+def test_blocks_in_eight_bits_keep_their_modulation(family: str, checkpoint: Checkpoints) -> None:
+    transformer = component(checkpoint(family), "transformer", torch.bfloat16)
+    found = blocks(transformer)
+    assert found
+    before = {name for name, each in transformer.named_modules() if type(each) is torch.nn.Linear}
+    count = eight_bits(found, torch.float8_e4m3fn)
+    after = {name for name, each in transformer.named_modules() if type(each) is torch.nn.Linear}
+    assert count == len(before) - len(after)
+    assert count >= 4 * len(found)
+    assert {name for name in before if "norm" in name.lower()} <= after
+
+
+@torch.no_grad()
+def test_flux_in_eight_bits_is_close(checkpoint: Checkpoints) -> None:
+    plain = component(checkpoint("flux"), "transformer", torch.bfloat16)
+    config, draw = plain.config, torch.Generator().manual_seed(1)
+    inputs = {
+        "hidden_states": torch.randn(1, 16, config.in_channels, generator=draw).bfloat16(),
+        "encoder_hidden_states": torch.randn(
+            1, 4, config.joint_attention_dim, generator=draw
+        ).bfloat16(),
+        "pooled_projections": torch.ones(1, config.pooled_projection_dim).bfloat16(),
+        "timestep": torch.tensor([0.5]),
+        "guidance": torch.tensor([3.5]),
+        "txt_ids": torch.zeros(4, 3),
+        "img_ids": torch.zeros(16, 3),
+        "return_dict": False,
+    }
+    exact = plain(**inputs)[0]
+    for kind in (torch.float8_e4m3fn, torch.int8):
+        eight = copy.deepcopy(plain)
+        eight_bits(blocks(eight), kind)
+        assert (eight(**inputs)[0] - exact).norm() / exact.norm() < 0.1
+
+
+def test_every_preset_says_what_it_trades() -> None:
+    assert set(TRADES) == {"exact", "fast", "turbo"}
+    assert len(set(TRADES.values())) == 3
