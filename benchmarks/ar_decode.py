@@ -18,7 +18,7 @@ import platform
 import statistics
 import time
 import warnings
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import date
 from functools import partial
@@ -127,7 +127,7 @@ def token_bytes(decoder: Decoder, canvas: Any, rows: int, columns: float) -> flo
     )
     head = sum(each.nbytes for each in canvas)
     kept = decoder.shape.token_numbers * decoder.norm.element_size() * rows * columns
-    return weights + head + kept
+    return float(weights + head + kept)
 
 
 def ours(
@@ -188,7 +188,7 @@ def janus(bench: Bench) -> None:
         "max_position_embeddings": 1024 if small else 16384,
     }
     codes = 64 if small else 16384
-    vq = {
+    vq: dict[str, Any] = {
         "num_embeddings": codes,
         "projection_dim": width,
         "image_token_embed_dim": width,
@@ -200,7 +200,7 @@ def janus(bench: Bench) -> None:
         vision |= {"image_size": 64, "projection_dim": width}
     config = JanusConfig(text_config=text, vq_config=vq, vision_config=vision, image_token_id=3)
     with bench.building():
-        model = JanusForConditionalGeneration(config).eval()
+        model: Any = JanusForConditionalGeneration(config).eval()
     model.generation_config = GenerationConfig(
         generation_kwargs={"boi_token_id": 9},
         bos_token_id=1,
@@ -225,11 +225,11 @@ def janus(bench: Bench) -> None:
 
     baseline = bench.theirs("janus-pro-7b, generate()", theirs, count)
     bench.peak("janus-pro-7b, generate()")
-    weights: Mapping[str, Tensor] = tensors(model, _from_hf)
-    decoder = Decoder.of(weights, "text.", config.text_config)  # type: ignore[arg-type]
-    canvas = _canvas(weights)  # type: ignore[arg-type]
+    weights: Any = tensors(model, _from_hf)
+    decoder = Decoder.of(weights, "text.", config.text_config)
+    canvas = _canvas(weights)
     words = weights["text.embed_tokens.weight"]
-    del model, weights
+    model = weights = None
     free()
     raster = Raster(decoder, words, canvas, KVStore(0))
     side = 4 if small else 24
@@ -246,7 +246,8 @@ def janus(bench: Bench) -> None:
 
 
 def emu3(bench: Bench) -> None:
-    from diptych_autoregressive.emu3_model import Emu3Model, Words, _renamed
+    from diptych_autoregressive.emu3_model import Emu3Layout, _renamed
+    from diptych_autoregressive.joint import JointModel
     from transformers import Emu3Config, Emu3ForConditionalGeneration
 
     small = bench.tiny
@@ -275,11 +276,11 @@ def emu3(bench: Bench) -> None:
         vq |= {"channel_multiplier": [1, 1], "num_res_blocks": 1, "attn_resolutions": [0]}
     config = Emu3Config(text_config=text, vq_config=vq, vocabulary_map=names)
     with bench.building():
-        model = Emu3ForConditionalGeneration(config).eval()
+        model: Any = Emu3ForConditionalGeneration(config).eval()
     model.generation_config.pad_token_id = 0
     count = 8 if small else BASELINE
     ids = torch.arange(10, 10 + PROMPT, device=bench.device)[None]
-    allowed = torch.arange(first, first + codes)
+    allowed = torch.arange(first, first + codes, device=bench.device)
 
     def theirs(**options: Any) -> object:
         return model.generate(
@@ -304,19 +305,20 @@ def emu3(bench: Bench) -> None:
         count,
     )
     torch._dynamo.reset()
-    weights: Mapping[str, Tensor] = tensors(model, _renamed)
-    decoder = Decoder.of(weights, "text.", config.text_config)  # type: ignore[arg-type]
-    words = Words(None, allowed, 1, first - 9, first - 8, first - 6, (first - 4, first - 7))
+    weights: Any = tensors(model, _renamed)
+    decoder = Decoder.of(weights, "text.", config.text_config)
+    fixed = (first - 6, first - 4, first - 7)
+    layout = Emu3Layout(None, allowed.cpu(), fixed, 1, first - 9, first - 8)
     table, head = weights["text.embed_tokens.weight"], weights["head.weight"]
-    canvas = Emu3Model(decoder, words, table, head, None, KVStore(0))
-    del model, weights
+    canvas = JointModel(decoder, table, head, layout, None, kept=0, speed="exact")  # type: ignore[arg-type]
+    model = weights = None
     free()
     side = 4 if small else 64
     mine = ours(
         bench,
         "emu3-8b at 512 px",
         Raster(decoder, table, canvas, KVStore(0)),
-        canvas.grammar(side, side),
+        layout.grammar(side, side),
         Sampler(guidance=3.0, top_k=16 if small else 2048),
         (head[:codes],),
         "<= 4.9 on an H200",
@@ -360,7 +362,12 @@ def var(bench: Bench) -> None:
     side = config.patch_nums[-1] * tokenizer.factor
     runtime = Runtime(str(bench.device), bench.dtype)
     graphs, eager = (VARModel(model, tokenizer, side, runtime) for _ in range(2))
-    payload = {"guidance": 4.0, "top_k": 40 if small else 900, "top_p": 0.95, "more_smooth": False}
+    payload: dict[str, Any] = {
+        "guidance": 4.0,
+        "top_k": 40 if small else 900,
+        "top_p": 0.95,
+        "more_smooth": False,
+    }
     payload |= {"label": 207, "size": [side, side]}
 
     def scales(drawer: Any, seed: int) -> None:
@@ -373,7 +380,8 @@ def var(bench: Bench) -> None:
             pass
 
     picture(eager, 1)
-    eager._step = step
+    assert eager._spare is not None
+    eager._spare = (*eager._spare[:2], step)
     first = bench.seconds(lambda: picture(graphs, 1))
     repeats = range(2, 4 if small else 12)
     for name, run in (("its scales", scales), ("to the PNG", picture)):

@@ -230,7 +230,7 @@ def prompt() -> str:
 
 
 def job(bench: Bench, **changes: Any) -> Job:
-    asked = {
+    asked: dict[str, Any] = {
         "task": "generate",
         "prompt": prompt(),
         "seeds": (7,),

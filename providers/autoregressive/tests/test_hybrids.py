@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -63,6 +64,15 @@ def photo(size=(64, 64), seed=0):
     small = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     width, height = size
     return Image.of(np.kron(small, np.ones((height // 8, width // 8, 1), dtype=np.uint8)))
+
+
+@each
+def test_requests_at_once_do_not_disturb_each_other(client):
+    seeds = (1, 2, 3)
+    alone = [client.generate("3", seed=seed).image.bytes for seed in seeds]
+    with ThreadPoolExecutor(len(seeds)) as threads:
+        at_once = threads.map(lambda seed: client.generate("3", seed=seed).image.bytes, seeds)
+        assert list(at_once) == alone
 
 
 @each

@@ -105,8 +105,7 @@ class LlamaGenModel:
     ) -> None:
         self.model, self.tokenizer = model, tokenizer
         self._captions, self._side, self._runtime = captions, side, runtime
-        self._cache: Cache | None = None
-        self._step: Any = LlamaGen.step
+        self._spare: tuple[Cache, Any] | None = None
 
     def picture_bytes(self, payload: Mapping[str, Any]) -> int:
         config, side = self.model.config, self._side
@@ -131,31 +130,34 @@ class LlamaGenModel:
         )
         condition, mask = self._condition(payload, count, guided=options.cfg > 1)
         yield None
-        self._prepare(len(condition))
+        cache, step = self._lent(len(condition))
         total = self._side**2
         shown = preview_steps(job.previews, total)
-        tokens = sample(
-            self.model,
-            condition,
-            generators(job.seeds, self._runtime.device),
-            options,
-            side=self._side,
-            mask=mask,
-            cache=self._cache,
-            step=self._step,
-        )
-        for token in tokens:
-            done = token.index + 1
-            yield Progress(done, total, "tokens") if job.watched else None
-            if done in shown:
-                begun = torch.full((count, total), -1, device=condition.device)
-                begun[:, :done] = token.tokens
-                for picture, image in enumerate(painted(self.tokenizer.decode, begun)):
-                    yield Preview(image, shown.index(done), picture)
-        pictures: list[Image] = []
-        for image in painted(self.tokenizer.decode, token.tokens):
-            pictures.append(image)
-            yield None
+        try:
+            tokens = sample(
+                self.model,
+                condition,
+                generators(job.seeds, self._runtime.device),
+                options,
+                side=self._side,
+                mask=mask,
+                cache=cache,
+                step=step,
+            )
+            for token in tokens:
+                done = token.index + 1
+                yield Progress(done, total, "tokens") if job.watched else None
+                if done in shown:
+                    begun = torch.full((count, total), -1, device=condition.device)
+                    begun[:, :done] = token.tokens
+                    for picture, image in enumerate(painted(self.tokenizer.decode, begun)):
+                        yield Preview(image, shown.index(done), picture)
+            pictures: list[Image] = []
+            for image in painted(self.tokenizer.decode, token.tokens):
+                pictures.append(image)
+                yield None
+        finally:
+            self._spare = cache, step
         return Drawn(tuple(pictures), tokens=count * total, passes=total)
 
     def _condition(
@@ -170,9 +172,12 @@ class LlamaGenModel:
         features, mask = features.expand(count, -1, -1), mask.expand(count, -1)
         return self.model.captions(features, guided=guided), mask
 
-    def _prepare(self, rows: int) -> None:
-        """The cache for a batch, that of the last one if it fits; on CUDA with its graph."""
-        if self._cache is None or self._cache.kv.shape[2] != rows:
-            self._cache = None  # freed before the next one is made
-            self._step = TokenGraph() if self._runtime.device.startswith("cuda") else LlamaGen.step
-            self._cache = Cache.of(self.model, rows, self._side)
+    def _lent(self, rows: int) -> tuple[Cache, Any]:
+        """A cache that no other job has, and its step: on CUDA with a graph, those of the last job
+        if they fit. Jobs take turns, so each needs its own."""
+        spare, self._spare = self._spare, None
+        if spare is not None and spare[0].kv.shape[2] == rows:
+            return spare
+        del spare  # freed before the next one is made
+        step = TokenGraph() if self._runtime.device.startswith("cuda") else LlamaGen.step
+        return Cache.of(self.model, rows, self._side), step

@@ -52,6 +52,10 @@ def load(files: Files, folder: Path, layout: Layout, runtime: Runtime) -> VARMod
     return VARModel(model, tokenizer, side, runtime)
 
 
+Key = tuple[int, Options, bool]
+"""Pictures, how to sample, and whether an edit keeps tokens."""
+
+
 class Graphs:
     """`step` as one CUDA graph per scale, captured when a scale first runs with these buffers."""
 
@@ -83,9 +87,7 @@ class VARModel:
     def __init__(self, model: VAR, tokenizer: ScaleTokenizer, side: int, runtime: Runtime) -> None:
         self.model, self.tokenizer = model, tokenizer
         self._side, self._runtime = side, runtime
-        self._key: tuple[int, Options, bool] | None = None
-        self._buffers: Buffers | None = None
-        self._step: Any = step
+        self._spare: tuple[Key, Buffers, Any] | None = None
 
     def picture_bytes(self, payload: Mapping[str, Any]) -> int:
         config, side = self.model.config, self._side
@@ -105,38 +107,45 @@ class VARModel:
         label = payload["label"]
         labels = [self.model.config.classes if label is None else label] * count
         kept = self._kept(payload) if "image" in payload else None
-        self._prepare(count, options, kept is not None)
+        key = count, options, kept is not None
+        buffers, run = self._lent(key)
         nums = self.model.config.patch_nums
         shown = preview_steps(job.previews, len(nums))
-        scales = sample(
-            self.model,
-            self.tokenizer,
-            labels,
-            generators(job.seeds, self._runtime.device),
-            options,
-            kept=kept,
-            buffers=self._buffers,
-            step=self._step,
-        )
-        for scale in scales:
-            done = scale.index + 1
-            yield Progress(done, len(nums), "scales") if job.watched else None
-            if done in shown:
-                for picture, image in enumerate(painted(self.tokenizer.picture, scale.f_hat)):
-                    yield Preview(image, shown.index(done), picture)
-        pictures: list[Image] = []
-        for image in painted(self.tokenizer.picture, scale.f_hat):
-            pictures.append(image)
-            yield None
+        try:
+            scales = sample(
+                self.model,
+                self.tokenizer,
+                labels,
+                generators(job.seeds, self._runtime.device),
+                options,
+                kept=kept,
+                buffers=buffers,
+                step=run,
+            )
+            for scale in scales:
+                done = scale.index + 1
+                yield Progress(done, len(nums), "scales") if job.watched else None
+                if done in shown:
+                    for picture, image in enumerate(painted(self.tokenizer.picture, scale.f_hat)):
+                        yield Preview(image, shown.index(done), picture)
+            pictures: list[Image] = []
+            for image in painted(self.tokenizer.picture, scale.f_hat):
+                pictures.append(image)
+                yield None
+        finally:
+            self._spare = key, buffers, run
         return Drawn(tuple(pictures), tokens=count * len(self.model.pos), passes=len(nums))
 
-    def _prepare(self, count: int, options: Options, edits: bool) -> None:
-        """The buffers for a batch, those of the last one if they fit; on CUDA with their graphs."""
-        key = (count, options, edits)
-        if self._key != key:
-            self._buffers, self._key = None, None  # freed before the next ones are made
-            self._step = Graphs() if self._runtime.device.startswith("cuda") else step
-            self._buffers, self._key = Buffers.of(self.model, count, options, edits=edits), key
+    def _lent(self, key: Key) -> tuple[Buffers, Any]:
+        """Buffers that no other job has, and their step: on CUDA with graphs, those of the last job
+        if they fit. Jobs take turns, so each needs its own."""
+        spare, self._spare = self._spare, None
+        if spare is not None and spare[0] == key:
+            return spare[1:]
+        del spare  # freed before the next ones are made
+        run = Graphs() if self._runtime.device.startswith("cuda") else step
+        count, options, edits = key
+        return Buffers.of(self.model, count, options, edits=edits), run
 
     def _kept(self, payload: Mapping[str, Any]) -> Kept:
         """The tokens of the picture that is edited, and which of them stay."""
