@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 from diptych_diffusers.loading import component
+from diptych_diffusers.planning import TRADES
 from diptych_diffusers.quantise import Eight, eight_bits
 from diptych_diffusers.skipping import LEAST, computed
-from diptych_diffusers.speed import TRADES, blocks
+from diptych_diffusers.speed import blocks
 
 from diptych import Image, ImageClient
 
@@ -40,9 +41,10 @@ def test_without_eight_bits_fast_says_that_it_is_exact(client: Clients) -> None:
     fast = client("flux", speed="fast").generate("a fox", seed=3)
     assert exact.image.bytes == fast.image.bytes
     assert exact.notices == ()
-    (notice,) = fast.notices
-    assert notice.option == "speed"
-    assert "cpu has no eight-bit matrix products" in notice.message
+    planned, found = fast.notices
+    assert planned.option == found.option == "speed"
+    assert TRADES["fast"] in planned.message
+    assert "cpu has no eight-bit matrix products" in found.message
 
 
 @pytest.mark.parametrize("family", ["flux", "sd3", "qwen-image", "z-image"])
@@ -144,6 +146,16 @@ def test_flux_in_eight_bits_is_close(checkpoint: Checkpoints) -> None:
         assert (eight(**inputs)[0] - exact).norm() / exact.norm() < 0.1
 
 
-def test_every_preset_says_what_it_trades() -> None:
-    assert set(TRADES) == {"exact", "fast", "turbo"}
-    assert len(set(TRADES.values())) == 3
+def test_the_plan_says_what_a_preset_trades(client: Clients, photo: Image) -> None:
+    def told(model: str, speed: str, **edit: str) -> list[str]:
+        made = client(model, speed=speed)
+        plan = made.plan_edit(photo, "a cat", **edit) if edit else made.plan("a fox")
+        return [each.message for each in plan.notices if each.option == "speed"]
+
+    assert told("flux", "exact") == []
+    assert told("flux", "fast") == [f"speed='fast' trades: {TRADES['fast']}"]
+    assert told("flux", "turbo") == [f"speed='turbo' trades: {TRADES['turbo']}"]
+    (said,) = told("flux", "turbo", mode="invert", source_prompt="a fox")
+    assert "no step is skipped" in said
+    (said,) = told("sdxl", "turbo")
+    assert "changes nothing" in said

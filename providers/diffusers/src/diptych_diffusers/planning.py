@@ -19,9 +19,16 @@ from .geometry import canvas
 from .recipe import EXTRA, Recipe
 from .refusals import check
 
-__all__ = ["plan_of"]
+__all__ = ["TRADES", "plan_of"]
 
 FREE = Estimate(Decimal(0), Decimal(0), source="runs on this machine")
+
+TRADES = {
+    "exact": "the stock pipeline's picture, up to rounding in another order",
+    "fast": "products of matrices in eight bits where the device has them: details differ",
+    "turbo": "as fast, and steps skipped: details and textures differ",
+}
+"""What every preset of speed gives up for time."""
 
 _PLAIN = (
     "negative_prompt",
@@ -33,7 +40,7 @@ _PLAIN = (
 )
 
 
-def plan_of(request: Request, model: Described) -> Plan:
+def plan_of(request: Request, model: Described, speed: str = "exact") -> Plan:
     """The plan for a request that the core has checked against the model's card.
 
     The payload holds what the caller asked for and nothing else: defaults are the checkpoint's.
@@ -71,7 +78,11 @@ def plan_of(request: Request, model: Described) -> Plan:
         mode=mode,
         calls=(call,),
         request=request,
-        notices=(*_resized(request, model), *_unknown_words(request, model)),
+        notices=(
+            *_resized(request, model),
+            *_unknown_words(request, model),
+            *_traded(speed, call, model),
+        ),
         estimate=FREE,
     )
 
@@ -84,6 +95,19 @@ def loop(model: Described, request: Request) -> str:
     if is_native(kind, mode, **beside) and set(request.extra) <= EXTRA:
         return f"{kind.native} loop"
     return kind.tasks[task_of(kind, mode, bool(request.controls))] or "stock pipeline"
+
+
+def _traded(speed: str, call: Call, model: Described) -> tuple[Notice, ...]:
+    """Tell what the client's preset trades in this call."""
+    if speed == "exact":
+        return ()
+    if not model.family.native:
+        said = f"changes nothing for {model.family.title}: it has no loop of our own"
+    elif speed == "turbo" and (call.operation == "invert" or not call.method.endswith(" loop")):
+        said = f"trades: {TRADES['fast']}; no step is skipped in this call"
+    else:
+        said = f"trades: {TRADES[speed]}"
+    return (Notice("assumed", f"speed={speed!r} {said}", "speed"),)
 
 
 def _resized(request: Request, model: Described) -> tuple[Notice, ...]:

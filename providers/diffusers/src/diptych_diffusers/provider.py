@@ -68,7 +68,7 @@ class DiffusersProvider(Provider):
         return for_mode(describe(self._checkpoint(card.ref)), mode)
 
     def plan(self, request: Request, card: ModelCard, state: State | None) -> Plan:
-        return plan_of(request, describe(self._checkpoint(card.ref)))
+        return plan_of(request, describe(self._checkpoint(card.ref)), self.config.speed)
 
     async def run(self, call: Call, context: RunContext) -> AsyncIterator[RunEvent]:
         from .failures import stand_in, told

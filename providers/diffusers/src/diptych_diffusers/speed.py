@@ -24,13 +24,7 @@ from .flow import Sampler
 from .quantise import eight_bits, format_for
 from .skipping import computed, skipping
 
-__all__ = ["TRADES", "Pace", "blocks"]
-
-TRADES = {
-    "exact": "the stock pipeline's picture, up to rounding in another order",
-    "fast": "matrix products in eight bits: the same composition, details differ",
-    "turbo": "matrix products in eight bits, and steps skipped: details and textures differ",
-}
+__all__ = ["Pace", "blocks"]
 
 _BACKENDS = [
     SDPBackend.CUDNN_ATTENTION,
@@ -82,22 +76,17 @@ class Pace:
             self._passes = _Passes(transformer)
 
     def notices(self) -> tuple[Notice, ...]:
-        """What a request should be told: what the preset trades, and, once, that it was compiled."""
-        found: tuple[Notice, ...] = ()
+        """What the plan could not know: that the device has no eight bits, and, once, that it compiled."""
+        found: list[str] = []
         if self.compiled and not self._told:
             self._told = True
-            said = "the model was compiled during this request; the next ones are faster"
-            found = (Notice("assumed", said, "speed"),)
-        if self.speed == "exact":
-            return found
-        if self.eight:
-            said = f"speed={self.speed!r} trades: {TRADES[self.speed]}"
-        else:
+            found.append("the model was compiled during this request; the next ones are faster")
+        if self.speed != "exact" and not self.eight:
             rest = (
                 "only steps are skipped" if self.speed == "turbo" else 'this is what "exact" does'
             )
-            said = f"{self._device.type} has no eight-bit matrix products: {rest}"
-        return (*found, Notice("assumed", said, "speed"))
+            found.append(f"{self._device.type} has no eight-bit matrix products: {rest}")
+        return tuple(Notice("assumed", said, "speed") for said in found)
 
     def sampler(self, sampler: Sampler, steps: int) -> Sampler:
         """The sampler of one picture, with the steps that the preset leaves out."""
