@@ -151,6 +151,8 @@ def test_noise_is_that_of_the_cpu():
 def test_no_two_jobs_share_a_cache():
     model, canvas, steps = decoder("cpu", torch.float32), Canvas("cpu", torch.float32), Steps()
     sampler = Sampler()
-    with steps.lent(model, canvas, sampler, 1, 20) as (one, _):
-        with steps.lent(model, canvas, sampler, 1, 20) as (other, _):
-            assert one.numbers.data_ptr() != other.numbers.data_ptr()
+    with (
+        steps.lent(model, canvas, sampler, 1, 20) as (one, _),
+        steps.lent(model, canvas, sampler, 1, 20) as (other, _),
+    ):
+        assert one.numbers.data_ptr() != other.numbers.data_ptr()
