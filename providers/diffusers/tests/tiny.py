@@ -40,9 +40,11 @@ from diffusers import (
     ZImageTransformer2DModel,
 )
 from diffusers.pipelines.flux.modeling_flux import ReduxImageEncoder
+from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import (
+    CLIPConfig,
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
@@ -60,10 +62,20 @@ from transformers import (
     T5Config,
     T5EncoderModel,
 )
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
-__all__ = ["FAMILIES", "SIZE", "build", "controlnet", "ip_adapter", "lora", "redux"]
+__all__ = [
+    "FAMILIES",
+    "SIZE",
+    "build",
+    "controlnet",
+    "ip_adapter",
+    "lora",
+    "redux",
+    "safety_checker",
+]
 
 SIZE = 64
 """Side of the pictures that the checkpoints draw by default; steps by default are 2."""
@@ -696,3 +708,18 @@ def redux(folder: Path) -> Path:
         index[name] = ["library", type(part).__name__.removesuffix("Pil")]
     (folder / "model_index.json").write_text(json.dumps(index))
     return folder
+
+
+def safety_checker(folder: Path) -> None:
+    """A safety checker, and what prepares its pictures, that finds everything unsafe."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        config = CLIPConfig(vision_config=vision().config.to_dict(), projection_dim=WIDTH)
+        checker = StableDiffusionSafetyChecker(config)
+        for weight in checker.parameters():
+            torch.nn.init.normal_(weight)
+        checker.concept_embeds_weights.data.fill_(-1.0)  # every distance is above it
+        checker.save_pretrained(folder / "safety_checker")
+        CLIPImageProcessorPil(
+            size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}
+        ).save_pretrained(folder / "feature_extractor")

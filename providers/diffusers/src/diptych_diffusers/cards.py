@@ -193,7 +193,7 @@ def _options(model: Described) -> dict[str, Option]:
             note=f"drawn on a grid of {kind.multiple} pixels, cut to the size asked for"
         ),
         "aspect": Option(),
-        "steps": Option(low=1, high=1000, default=defaults.get("steps")),
+        "steps": Option(low=1, high=999, default=defaults.get("steps")),
         "format": Option(choices=("png",)),
         "previews": Option(low=0, high=100, note="unfinished pictures; they cost a decoding each")
         if kind.previews
@@ -236,14 +236,11 @@ def _negative(kind: Family) -> Option:
 
 def extra_of(kind: Family) -> tuple[str, ...]:
     """The names that `extra` may hold for a family."""
-    if not kind.ip_adapter or kind.native_references:
-        return kind.passes
-    return (
-        *kind.passes,
-        "ip_adapter",
-        "image_encoder",
-        *(("redux",) if kind.name.startswith("flux") else ()),
-    )
+    names = [*kind.passes, *(["scheduler"] if kind.samplers else [])]
+    if kind.ip_adapter and not kind.native_references:
+        names += ["ip_adapter", "image_encoder"]
+        names += ["redux"] if kind.name.startswith("flux") else []
+    return tuple(names)
 
 
 _CHANGED = frozenset({EditMode.IMG2IMG, EditMode.INPAINT, EditMode.INVERT})

@@ -96,6 +96,7 @@ class Family:
     callback: bool = True
     previews: bool = True
     passes: tuple[str, ...] = ()
+    samplers: tuple[str, ...] = ()
     always: Mapping[str, Any] = field(default_factory=dict)
     cannot: Mapping[str, str] = field(default_factory=dict)
     refuse: Mapping[str, str] = field(default_factory=dict)

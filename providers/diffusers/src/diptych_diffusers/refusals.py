@@ -78,7 +78,13 @@ def _check_extra(model: Described, extra: Mapping[str, Any]) -> None:
             raise UnsupportedOption(
                 f"extra={{{name!r}: ...}}: {kind.title} takes {known} there", option="extra"
             )
-        if not isinstance(value, str if name in ADAPTED else (bool, int, float)):
+        if name == "scheduler":
+            if value not in kind.samplers:
+                raise UnsupportedOption(
+                    f"extra={{'scheduler': {value!r}}}: {kind.title} takes {', '.join(kind.samplers)}",
+                    option="extra",
+                )
+        elif not isinstance(value, str if name in ADAPTED else (bool, int, float)):
             what = "a file or repository" if name in ADAPTED else "a number, True or False"
             raise UnsupportedOption(f"extra={{{name!r}: {value!r}}} must be {what}", option="extra")
 
@@ -176,7 +182,7 @@ def _check_arguments(
     """Everything given against the arguments of the stock pipeline that will run."""
     kind = model.family
     name = kind.tasks[task_of(kind, mode, bool(controls))]
-    needed = {"extra": [each for each in extra if each not in ADAPTED]}
+    needed = {"extra": [each for each in extra if each not in (*ADAPTED, "scheduler")]}
     if negative_prompt is not None:
         embedded = kind.guidance == "embedded"
         needed["negative_prompt"] = ["negative_prompt", *(["true_cfg_scale"] if embedded else [])]

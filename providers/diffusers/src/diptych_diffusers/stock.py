@@ -127,7 +127,9 @@ class Stock:
 
         kind = getattr(diffusers, name)
         wanted = inspect.signature(kind.__init__).parameters
-        given = {each: self.parts[each] for each in wanted if each in self.parts}
+        shared = {**self.parts, **extra}
+        shared["scheduler"] = copy.deepcopy(shared["scheduler"])
+        given = {each: shared[each] for each in wanted if each in shared}
         given |= {
             each: value
             for each, value in self.described.facts.settings.items()  # type: ignore[union-attr]
@@ -140,8 +142,7 @@ class Stock:
         }
         if "requires_safety_checker" in wanted and given.get("safety_checker") is None:
             given["requires_safety_checker"] = False
-        given["scheduler"] = copy.deepcopy(self.parts["scheduler"])
-        made = kind(**given | dict(extra))
+        made = kind(**given)
         made.set_progress_bar_config(disable=True)
         return made
 
@@ -165,6 +166,8 @@ class _Work:
         self.canvas = self._canvas()
         self.parts: dict[str, Any] = {}
         self.arguments: dict[str, Any] = {}
+        if (sampler := job.extra.get("scheduler")) is not None:
+            self.parts["scheduler"] = _sampler(sampler, stock.parts["scheduler"])
         self.around: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def prepare(self) -> None:
@@ -339,7 +342,7 @@ class _Work:
             self.family.steps_run,
             change,
             self.steps,
-            self.stock.parts["scheduler"],
+            self.parts.get("scheduler", self.stock.parts["scheduler"]),
             self.canvas.drawn,
         )
         values: dict[str, Any] = {"num_inference_steps": steps, "strength": strength}
@@ -428,6 +431,25 @@ class _Work:
             "change": self.job.change,
             "size": list(self.canvas.drawn),
         }
+
+
+_SAMPLERS = {
+    "ddim": "DDIMScheduler",
+    "dpm++": "DPMSolverMultistepScheduler",
+    "euler": "EulerDiscreteScheduler",
+    "euler_ancestral": "EulerAncestralDiscreteScheduler",
+    "lcm": "LCMScheduler",
+    "tcd": "TCDScheduler",
+    "unipc": "UniPCMultistepScheduler",
+}
+
+
+def _sampler(name: str, own: Any) -> Any:
+    """Another scheduler with the settings of the checkpoint's own."""
+    import diffusers
+
+    with listening().around():
+        return getattr(diffusers, _SAMPLERS[name]).from_config(own.config)
 
 
 def _arguments_of(name: str) -> frozenset[str]:

@@ -9,8 +9,8 @@ from .native import shift_of
 
 __all__ = ["strength_of"]
 
-MOST = 1000
-"""Steps that a schedule has at most: those of the training."""
+MOST = 999
+"""Steps that a schedule has at most: those of the training, but for the offset of some."""
 
 
 def strength_of(
