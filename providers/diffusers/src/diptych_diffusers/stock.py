@@ -8,8 +8,6 @@ so that it equals the one that its seed gives alone.
 
 from __future__ import annotations
 
-import copy
-import inspect
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -37,6 +35,7 @@ from .files import found
 from .geometry import Canvas, canvas
 from .job import Job
 from .logs import listening
+from .pipelines import arguments_of, pipeline, sampler
 from .placing import blank, crop, grown, place, place_mask
 from .previews import preview
 from .recipe import Recipe
@@ -123,31 +122,8 @@ class Stock:
 
         The class is one that our table names, or one that diffusers itself exports.
         """
-        import diffusers
-
-        kind = getattr(diffusers, name)
-        wanted = inspect.signature(kind.__init__).parameters
-        shared = {**self.parts, **extra}
-        shared["scheduler"] = copy.deepcopy(shared["scheduler"])
-        given = {each: shared[each] for each in wanted if each in shared}
-        given |= {
-            each: value
-            for each, value in self.described.facts.settings.items()  # type: ignore[union-attr]
-            if each in wanted and each not in given
-        }
-        given |= {
-            each: None
-            for each, value in wanted.items()
-            if each not in ("self", *given) and (value.default is value.empty or each in _OPTIONAL)
-        }
-        if "requires_safety_checker" in wanted and given.get("safety_checker") is None:
-            given["requires_safety_checker"] = False
-        made = kind(**given)
-        made.set_progress_bar_config(disable=True)
-        return made
-
-
-_OPTIONAL = ("safety_checker", "feature_extractor", "image_encoder", "guider", "ocr_guider")
+        assert self.described.facts is not None
+        return pipeline(name, {**self.parts, **extra}, self.described.facts.settings)
 
 
 class _Work:
@@ -161,13 +137,13 @@ class _Work:
         self.notices: list[Notice] = []
         self.task: Task = task_of(self.family, job.task, bool(job.controls))
         self.name = self.family.tasks[self.task] or self._exported()
-        self.takes = takes(self.name) or _arguments_of(self.name)
+        self.takes = takes(self.name) or arguments_of(self.name)
         self.steps = job.steps or self.model.defaults.get("steps")
         self.canvas = self._canvas()
         self.parts: dict[str, Any] = {}
         self.arguments: dict[str, Any] = {}
-        if (sampler := job.extra.get("scheduler")) is not None:
-            self.parts["scheduler"] = _sampler(sampler, stock.parts["scheduler"])
+        if (wanted := job.extra.get("scheduler")) is not None:
+            self.parts["scheduler"] = sampler(wanted, stock.parts["scheduler"])
         self.around: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def prepare(self) -> None:
@@ -431,32 +407,6 @@ class _Work:
             "change": self.job.change,
             "size": list(self.canvas.drawn),
         }
-
-
-_SAMPLERS = {
-    "ddim": "DDIMScheduler",
-    "dpm++": "DPMSolverMultistepScheduler",
-    "euler": "EulerDiscreteScheduler",
-    "euler_ancestral": "EulerAncestralDiscreteScheduler",
-    "lcm": "LCMScheduler",
-    "tcd": "TCDScheduler",
-    "unipc": "UniPCMultistepScheduler",
-}
-
-
-def _sampler(name: str, own: Any) -> Any:
-    """Another scheduler with the settings of the checkpoint's own."""
-    import diffusers
-
-    with listening().around():
-        return getattr(diffusers, _SAMPLERS[name]).from_config(own.config)
-
-
-def _arguments_of(name: str) -> frozenset[str]:
-    """The arguments of a pipeline that our table does not list."""
-    import diffusers
-
-    return frozenset(inspect.signature(getattr(diffusers, name).__call__).parameters)
 
 
 def _when(steps: int, count: int) -> list[int]:
