@@ -151,6 +151,22 @@ Reasons:
 
 {notes}
 
+## Adapters, control images, references
+
+* `adapters=[LoRA(path, scale)]`: a safetensors file, a folder or a repository of the Hub (`org/name`,
+  `org/name@revision`, `org/name/file.safetensors`); several act together. One whose layers do not fit, or whose
+  metadata name another base model, is refused. It is switched off again without a trace: the next picture is
+  bit for bit what it was before. A distilled one may need another sampler: `extra={{"scheduler": "lcm"}}` (Stable
+  Diffusion 1.x, 2.x and XL). Control LoRAs, which enlarge the transformer's input, are refused.
+* `controls=[Control(kind, image, strength, start, end, path=...)]`: `image` is a finished control image, never
+  turned into one in silence; a photograph as an edge map is refused. `diptych_diffusers.control.canny(image)`
+  makes an edge map. `path` names the ControlNet; FLUX.1 Canny and Depth need none.
+  `edit(image, prompt, mode="control")` takes the edges of the picture itself, for checkpoints that were trained
+  on them (`"control": "canny"` in `diptych.json` says so of a folder of one's own).
+* `references=[Reference(image, weight)]`: read beside the picture by the families with a number above. Others need
+  `extra={{"ip_adapter": "org/name/file.safetensors"}}`, perhaps with `"image_encoder"`, or for FLUX.1
+  `extra={{"redux": "org/name"}}`.
+
 ## Described, not tried here
 
 Their pipelines need parts that have no tiny form yet, or differ from a family above in their settings alone.
