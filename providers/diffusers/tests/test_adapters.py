@@ -113,6 +113,13 @@ def test_an_adapter_whose_layers_do_not_fit_is_refused(
     assert flux.generate("a fox", seed=1).image.bytes == plain
 
 
+def test_a_control_lora_is_refused(client: Clients, tmp_path: Path) -> None:
+    """It would enlarge the input of the transformer that others use at the same time."""
+    control = tiny.lora(tmp_path, {"transformer.x_embedder": (32, 32)})
+    with pytest.raises(ConfigurationError, match="x_embedder"):
+        client("flux").generate("a fox", adapters=[str(control)])
+
+
 def test_a_folder_and_a_file_are_the_same(client: Clients, style: Styles) -> None:
     path = style("flux")
     flux = client("flux")
