@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 from diptych.cost import Cost
@@ -16,7 +18,7 @@ from diptych.provider import Outcome, Settings
 from diptych.result import Usage
 
 from .families import family_of
-from .family import Drawn, Files, Job, Model, Runtime
+from .family import Drawn, Family, Files, Job, Model, Runtime
 
 __all__ = ["Engine"]
 
@@ -25,6 +27,11 @@ PREVIEWS = 3
 
 SHARE = 0.8
 """The part of the free memory that a batch may take."""
+
+
+SMALL = 128 * 2**20
+"""Bytes of weights up to which a CPU draws with one thread. The matrices of such a model are too
+small to share out, and its pictures then do not depend on how many threads torch was given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,27 +48,29 @@ class Engine:
         self, payload: Mapping[str, Any], seeds: Sequence[int]
     ) -> Generator[Progress | Preview | Outcome | None, None, None]:
         """Yields the events of a call and, last, its outcome."""
-        model = self._model()
+        family = family_of(self.files)
+        folder = checkpoints.fetch(self.files.checkpoint, family.patterns)
+        model = self._model(family, folder)
         yield None
         previews = payload.get("previews", PREVIEWS) if self.streaming else 0
         batch = self._batch(model, payload, len(seeds))
         groups = [tuple(seeds[at : at + batch]) for at in range(0, len(seeds), batch)]
+        threads = self._threads(folder)
         drawn: list[Drawn] = []
         for number, group in enumerate(groups):
             job = Job(payload, group, self.streaming, previews)
             steps = model.draw(job)
             while True:
                 try:
-                    event = next(steps)
+                    with _threads(threads):
+                        event = next(steps)
                 except StopIteration as end:
                     drawn.append(end.value)
                     break
                 yield _placed(event, number, len(groups), batch)
         yield self._outcome(drawn, seeds)
 
-    def _model(self) -> Model:
-        family = family_of(self.files)
-        folder = checkpoints.fetch(self.files.checkpoint, family.patterns)
+    def _model(self, family: Family, folder: Path) -> Model:
         runtime = Runtime(
             self.device, devices.pick_dtype(self.settings.dtype, self.device), self.settings.speed
         )
@@ -77,6 +86,11 @@ class Engine:
         )
         model: Model = pool().hold(self.owner, key, lambda: family.load(found, folder, runtime))
         return model
+
+    def _threads(self, folder: Path) -> int | None:
+        """How many threads a step takes; None for as many as torch was given."""
+        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        return 1 if self.device == "cpu" and size <= SMALL else None
 
     def _batch(self, model: Model, payload: Mapping[str, Any], n: int) -> int:
         """How many of `n` pictures fit in memory together."""
@@ -104,6 +118,19 @@ class Engine:
             notices=drawn[0].notices,
             state=drawn[0].state,
         )
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """For one step: the setting is the process's, and other jobs want their own."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _placed(

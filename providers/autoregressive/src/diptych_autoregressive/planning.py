@@ -19,8 +19,9 @@ def plan_of(request: Request, card: ModelCard, files: Files, state: State | None
     draft = family_of(files).plan(request, card, files, state)
     task = "generate" if request.mode is None else str(request.mode)
     payload = dict(draft.payload)
-    if request.previews is not None:
-        payload["previews"] = request.previews
+    asked = {"n": request.n if request.n > 1 else None, "seed": request.seed}
+    asked["previews"] = request.previews
+    payload |= {name: value for name, value in asked.items() if value is not None}
     call = Call(
         operation=task,
         method=draft.method,
