@@ -271,3 +271,19 @@ def test_a_script_that_closes_nothing_ends(tmp_path):
             timeout=60,
         )
     assert (done.stdout, done.stderr, done.returncode) == ("1 True\n", "", 0)
+
+
+@pytest.mark.parametrize("left", [0, 0.0002, 0.0005, 0.001, 0.002])
+def test_closing_at_the_moment_at_which_the_last_work_ends(left):
+    async def submit() -> None:
+        task = asyncio.ensure_future(asyncio.sleep(left))
+        task.add_done_callback(ended.append)
+
+    for turn in range(100):
+        ended: list[object] = []
+        portal = Portal()
+        portal.acquire()
+        portal.call(submit())
+        time.sleep(left * turn / 50)
+        portal.release()
+        assert ended

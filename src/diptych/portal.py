@@ -92,7 +92,7 @@ class _SharedLoop:
         self._told: deque[Callable[[], None]] = deque()
         self._thread: threading.Thread | None = None
         self._wake = threading.Semaphore(0)
-        self._closing = False
+        self._closing = self._shutting = False
         self._closed = threading.Event()
         self._last_words: set[asyncio.Task[None]] = set()
 
@@ -243,19 +243,27 @@ class _SharedLoop:
             with self._lock:
                 me = threading.get_ident()
                 idle = self._driver in (None, me)
-                if idle and interrupts.safe:
+                if self._closed.is_set():
+                    pass  # a driver that was just done has seen that it is closing
+                elif idle and interrupts.safe:
                     self._driver = me
                     self._shut()
                 elif idle:
                     self._engage()
                 else:
-                    self._loop.call_soon_threadsafe(_cancel_all, self._loop)
+                    with suppress(RuntimeError):  # it is being shut at this moment
+                        self._loop.call_soon_threadsafe(self._cancel_all)
         self._closed.wait()
         if self._thread is not None:
             self._thread.join()
 
+    def _cancel_all(self) -> None:
+        if not self._shutting:  # else they are being cancelled already
+            for task in asyncio.all_tasks(self._loop):
+                task.cancel()
+
     def _shut(self) -> None:
-        loop = self._loop
+        loop, self._shutting = self._loop, True
         try:
             loop.run_until_complete(self._unwound())
             loop.run_until_complete(loop.shutdown_asyncgens())
@@ -263,8 +271,8 @@ class _SharedLoop:
                 loop.run_until_complete(loop.shutdown_default_executor())
         finally:
             loop.close()
+            self._closed.set()  # before the loop looks idle to a thread that closes it
             self._driver = None
-            self._closed.set()
             self._wake.release()
 
     async def _unwound(self) -> None:
@@ -359,11 +367,6 @@ def _result(task: asyncio.Task[T]) -> T:
 def _closed(coroutine: Coroutine[Any, Any, Any]) -> ConfigurationError:
     coroutine.close()
     return ConfigurationError("the client is closed; make a new one")
-
-
-def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
-    for task in asyncio.all_tasks(loop):
-        task.cancel()
 
 
 PORTAL = Portal()
