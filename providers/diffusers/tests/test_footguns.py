@@ -120,6 +120,12 @@ def test_guidance_that_a_model_ignores_is_refused(family: str, client: Clients) 
         client(family).plan("a fox", negative_prompt="blue")
 
 
+@pytest.mark.parametrize("family", ["sd", "sd3"])
+def test_guidance_that_would_act_like_none_is_refused(family: str, client: Clients) -> None:
+    with pytest.raises(InvalidInput, match=r"guidance=0\.5 would do the same as 1"):
+        client(family).plan("a fox", guidance=0.5)
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), "3", -1])
 def test_guidance_is_a_number(value: object, client: Clients) -> None:
     with pytest.raises(InvalidInput):

@@ -59,9 +59,16 @@ def check(
     beside = {"controls": bool(controls), "references": bool(references)}
     if not (is_native(model.family, mode, **beside) and set(extra) <= EXTRA):
         _check_arguments(model, mode, controls, negative_prompt, guidance, change, extra)
-    if negative_prompt is not None and model.family.guidance in ("cfg", "true_cfg"):
+    if model.family.guidance not in ("cfg", "true_cfg"):
+        return
+    least = 0 if model.family.name.startswith("z-image") else 1
+    if guidance is not None and 0 < guidance < least:
+        raise InvalidInput(
+            f"guidance={guidance:g} would do the same as {least}: {model.card.ref} is guided by more "
+            f"than {least}; give that, or {least} to draw without guidance"
+        )
+    if negative_prompt is not None:
         number = model.defaults.get("guidance") if guidance is None else guidance
-        least = 0 if model.family.name.startswith("z-image") else 1
         if number is not None and number <= least:
             raise UnsupportedOption(
                 f"a negative prompt acts where guidance is above {least}, and it is {number:g}; "
