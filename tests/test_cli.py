@@ -20,6 +20,7 @@ from typer.testing import CliRunner, Result
 
 from diptych import Image
 from diptych.cli.app import app, run
+from diptych.plugins import BUILTIN
 from diptych.testing import peers
 from diptych.testing.peers import FalPeer, OpenAIPeer, Request
 
@@ -717,10 +718,11 @@ def test_describe_shows_the_whole_card() -> None:
             assert mode in text
 
 
-def test_providers_say_how_to_get_them() -> None:
+def test_providers_say_how_to_get_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(BUILTIN, "acme", "diptych_acme:AcmeProvider")
     lines = dict(line.split("\t", 1) for line in diptych("providers").stdout.splitlines())
     assert lines["openai"].endswith("installed")
-    assert "pip install diptych-diffusers" in lines["diffusers"]
+    assert "pip install diptych-acme" in lines["acme"]
     infos = json.loads(diptych("providers", "--json").stdout)
     assert {info["name"] for info in infos} == set(lines)
 
