@@ -310,7 +310,7 @@ def emu3(bench: Bench) -> None:
     fixed = (first - 6, first - 4, first - 7)
     layout = Emu3Layout(None, allowed.cpu(), fixed, 1, first - 9, first - 8)
     table, head = weights["text.embed_tokens.weight"], weights["head.weight"]
-    canvas = JointModel(decoder, table, head, layout, None, kept=0, speed="exact")  # type: ignore[arg-type]
+    canvas = JointModel(decoder, table, head, layout, None, None, kept=0, speed="exact")  # type: ignore[arg-type]
     model = weights = None
     free()
     side = 4 if small else 64

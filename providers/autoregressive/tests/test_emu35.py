@@ -167,7 +167,7 @@ def test_pictures_from_elsewhere_go_in_as_tokens(emu35):
         assert len(plan.calls[0].payload["before"]) == 3
         with pytest.raises(UnsupportedOption, match="at most 3"):
             client.plan("a boat", references=[grey] * 4)
-        assert client.plan("a boat").calls[0].payload["rows"] == 64
+        assert client.plan("a boat").calls[0].payload == {"prompt": "a boat"}
 
 
 def test_the_first_layout_of_emu3_is_pointed_elsewhere(tmp_path):
@@ -221,7 +221,6 @@ def test_the_guidance_is_the_one_that_is_recommended_for_the_checkpoint(emu35, t
         (tmp_path / name).symlink_to(emu35)
         with ImageClient(f"autoregressive/{tmp_path / name}", device="cpu") as client:
             assert client.describe().options["guidance"].default == usual
-            assert client.plan("a boat").calls[0].payload["guidance"] == usual
 
 
 def test_a_size_that_the_authors_cannot_ask_for_is_noticed(emu35):

@@ -7,7 +7,7 @@ pictures in one sequence edits by going on with it; Emu3-Gen was not.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 
 from diptych.cards import EditMode, ModelCard, Option, Paradigm, refused
 from diptych.errors import InvalidInput, UnsupportedOption
+from diptych.image import Image
 from diptych.notices import Notice
 from diptych.plan import State
 from diptych.request import Request
@@ -45,7 +46,7 @@ class Traits:
     `trained` pictures were in those that it learnt from.
     """
 
-    knobs: Knobs
+    own: Knobs
     side: int | None
     factor: int
     area: int
@@ -63,7 +64,7 @@ class Traits:
         fits = (context - min(context // 4, 1000)) * factor**2
         defaults = own.defaults
         return cls(
-            knobs=Knobs(
+            own=Knobs(
                 guidance=float(defaults.get("guidance_scale", 3.0)),
                 temperature=float(defaults.get("temperature", 1.0)),
                 top_k=int(defaults.get("top_k", 2048)),
@@ -77,10 +78,20 @@ class Traits:
             is_gen=is_gen,
         )
 
-    def size(self) -> tuple[int, int]:
-        """Width and height when nothing is asked for."""
+    # The `Rules` of a loaded model.
+
+    def knobs(self, payload: Mapping[str, Any]) -> Knobs:
+        return self.own
+
+    def size(self, payload: Mapping[str, Any]) -> tuple[int, int]:
+        if "size" in payload:
+            width, height = payload["size"]
+            return width, height
         side = self.side or round(self.area**0.5 / self.factor) * self.factor
         return side, side
+
+    def seen(self, image: Image, payload: Mapping[str, Any]) -> tuple[int, int]:
+        return self.size(payload)
 
 
 class Emu3:
@@ -102,7 +113,7 @@ class Emu3:
         traits = Traits.of(files)
         edits = (EditMode.CONTINUE, EditMode.INSTRUCT) if traits.trained > 1 else ()
         options = {
-            "guidance": Option(low=0, high=100, default=traits.knobs.guidance),
+            "guidance": Option(low=0, high=100, default=traits.own.guidance),
             "seed": Option(),
             "previews": Option(),
             "negative_prompt": Option(default=NEGATIVE if traits.is_gen else None),
@@ -126,18 +137,15 @@ class Emu3:
     def plan(self, request: Request, card: ModelCard, files: Files, state: State | None) -> Draft:
         traits = Traits.of(files)
         notices: list[Notice] = []
-        width, height = request.geometry.size or traits.size()
-        if request.image is not None and request.geometry.size is None:
-            width, height = traits.size()
-        rows, columns = (ceil(side / traits.factor) for side in (height, width))
-        payload: dict[str, Any] = {"prompt": request.prompt, "rows": rows, "columns": columns}
-        payload["size"] = [width, height]
+        payload: dict[str, Any] = {"prompt": request.prompt}
+        if request.geometry.size is not None:
+            payload["size"] = list(request.geometry.size)
         extra = dict(request.extra)
         if request.image is not None:
-            payload["before"], noticed = _before(request, traits, state, (rows, columns))
+            payload["before"], noticed = _before(request, traits, state)
             notices += noticed
-            if request.image.is_fetched and request.geometry.size is None:
-                payload["size"] = list(request.image.size)
+            if request.image.is_fetched:
+                payload["like"] = list(request.image.size)
         suffix = extra.pop("suffix", SUFFIX if traits.is_gen else None)
         if suffix is not None and not isinstance(suffix, str):
             raise InvalidInput(f"suffix={suffix!r} must be a text")
@@ -146,13 +154,14 @@ class Emu3:
             if "suffix" not in request.extra:
                 told = f'{suffix.strip()!r} is added, as the authors do; extra={{"suffix": ""}} leaves it out'
                 notices.append(Notice("assumed", told, "prompt"))
-        payload |= sampling(card.ref, request.guidance, extra, traits.knobs)
+        payload |= sampling(card.ref, request.guidance, extra)
+        guidance = payload.get("guidance", traits.own.guidance)
         negative = request.negative_prompt
-        if negative is None and traits.is_gen and payload["guidance"] != 1:
+        if negative is None and traits.is_gen and guidance != 1:
             negative = NEGATIVE
             told = "the authors' negative prompt is used, none was given"
             notices.append(Notice("assumed", told, "negative_prompt"))
-        if request.negative_prompt is not None and payload["guidance"] == 1:
+        if request.negative_prompt is not None and guidance == 1:
             raise UnsupportedOption(
                 "negative_prompt acts through guidance, and guidance=1 switches it off; give guidance "
                 "above 1",
@@ -160,6 +169,8 @@ class Emu3:
             )
         if negative is not None:
             payload["negative_prompt"] = negative
+        width, height = traits.size(payload)
+        rows, columns = (ceil(side / traits.factor) for side in (height, width))
         tokens = rows * (columns + 1)
         pictures = len(payload.get("before", ())) + 1
         if tokens * pictures + 3 > traits.context:
@@ -172,7 +183,8 @@ class Emu3:
     def load(self, files: Files, folder: Path, runtime: Runtime) -> Model:
         from .emu3_model import load
 
-        return load(files, folder, runtime, is_conversational=Traits.of(files).trained > 1)
+        traits = Traits.of(files)
+        return load(files, folder, runtime, traits, is_conversational=traits.trained > 1)
 
 
 _CANNOT = "draws from text only: it was not trained to edit pictures; autoregressive/pocket and Emu3.5 were"
@@ -190,7 +202,7 @@ def _sizes(traits: Traits) -> Sizes:
 
 
 def _before(
-    request: Request, traits: Traits, state: State | None, grid: tuple[int, int]
+    request: Request, traits: Traits, state: State | None
 ) -> tuple[list[Segment], list[Notice]]:
     """What the sequence holds before the new text: earlier turns, or the picture alone."""
     image = request.image
@@ -208,8 +220,7 @@ def _before(
         before: list[Segment] = [{**earlier[-1], "text": words or ""}]
     else:
         told = "the picture is not this conversation's own, so it is encoded to tokens"
-        rows, columns = grid
-        before = [{"text": words or "", "rows": rows, "columns": columns, "image": image}]
+        before = [{"text": words or "", "image": image}]
     notices.append(Notice("translated", told, "image"))
     if words is None:
         told = "nothing says what the picture shows, which makes the subject drift; give source_prompt="

@@ -7,7 +7,8 @@ that is edited stands in the user's turn, before the instruction, as the very to
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -119,37 +120,35 @@ class Emu35:
             raise UnsupportedOption(
                 f"{card.ref} has no weights of references; leave weight out", option="references"
             )
-        before += [_unread(image) for image in seen]
+        before += [{"text": "", "image": image} for image in seen]
         if len(before) > MAX_REFERENCES:
             raise UnsupportedOption(
                 f"{card.ref} looks at {MAX_REFERENCES} pictures at most, the one to edit included, and "
                 f"{len(before)} were given",
                 option="references",
             )
-        source = request.image
-        size = (1024, 1024) if source is None or not source.is_fetched else source.size
+        payload: dict[str, Any] = {"prompt": request.prompt}
         if request.geometry.size is not None:
-            rows, columns = _grid(*request.geometry.size)
-        else:
-            rows, columns = _grid(*_scaled(size))
-        payload: dict[str, Any] = {"prompt": request.prompt, "rows": rows, "columns": columns}
-        payload["size"] = list(request.geometry.size or size)
+            payload["size"] = list(request.geometry.size)
+        if request.image is not None and request.image.is_fetched:
+            payload["like"] = list(request.image.size)
         if before:
             payload["before"] = before
+        drawn = Emu35Rules(*_guidance(files)).size(payload)
+        columns, rows = (ceil(side / FACTOR) for side in drawn)
         if not SIDES[0] <= min(rows, columns) <= max(rows, columns) <= SIDES[1]:
             told = (
                 f"the authors draw sides from {SIDES[0] * FACTOR} to {SIDES[1] * FACTOR} pixels, and "
                 f"this is {columns * FACTOR}x{rows * FACTOR}"
             )
             notices.append(Notice("unverified", told, "size"))
-        own = Knobs(guidance=_guidance(files)[bool(before)], top_k=5120)
-        payload |= sampling(card.ref, request.guidance, request.extra, own)
+        payload |= sampling(card.ref, request.guidance, request.extra)
         return Draft(payload, "token loop", tuple(notices))
 
     def load(self, files: Files, folder: Path, runtime: Runtime) -> Model:
         from .emu35_model import load
 
-        return load(files, folder, runtime)
+        return load(files, folder, runtime, Emu35Rules(*_guidance(files)))
 
 
 def _guidance(files: Files) -> tuple[float, float]:
@@ -165,22 +164,31 @@ def _lacks_ranks(files: Files) -> bool:
     return not any(name.endswith(RANKS) for name in files.names)
 
 
-def _grid(width: int, height: int) -> tuple[int, int]:
-    """Rows and columns of codes that cover a picture."""
-    return ceil(height / FACTOR), ceil(width / FACTOR)
+@dataclass(frozen=True, slots=True)
+class Emu35Rules:
+    """The authors' settings: guidance of a text alone, and beside pictures; see `Rules`."""
+
+    plain: float
+    beside: float
+
+    def knobs(self, payload: Mapping[str, Any]) -> Knobs:
+        return Knobs(guidance=self.beside if payload.get("before") else self.plain, top_k=5120)
+
+    def size(self, payload: Mapping[str, Any]) -> tuple[int, int]:
+        if "size" in payload:
+            width, height = payload["size"]
+            return width, height
+        return _scaled(payload.get("like", (1024, 1024)))
+
+    def seen(self, image: Image, payload: Mapping[str, Any]) -> tuple[int, int]:
+        return _scaled(image.size)
 
 
-def _scaled(size: tuple[int, int]) -> tuple[int, int]:
-    """The size at which a picture is read and drawn again: its shape, about a megapixel."""
+def _scaled(size: Sequence[int]) -> tuple[int, int]:
+    """A size of the same shape, about a megapixel, in whole codes."""
     scale = (AREA / (size[0] * size[1])) ** 0.5
     width, height = (max(FACTOR, round(side * scale / FACTOR) * FACTOR) for side in size)
     return width, height
-
-
-def _unread(image: Image) -> Segment:
-    """A picture that is yet to be encoded."""
-    rows, columns = _grid(*_scaled(image.size if image.is_fetched else (1024, 1024)))
-    return {"text": "", "rows": rows, "columns": columns, "image": image}
 
 
 FAMILY: Family = Emu35()

@@ -20,7 +20,7 @@ from .convnet import ConvNet, Shape, canonical
 from .emu35 import NO_RANKS, PICTURES, RANKS
 from .family import Files, Runtime
 from .grammar import Grammar
-from .joint import KEPT, JointModel
+from .joint import KEPT, JointModel, Rules
 from .llama import Decoder
 from .sequence import Segment
 from .weights import Weights, check_memory, converted, shards
@@ -44,7 +44,7 @@ WORDS = (
 )
 
 
-def load(files: Files, folder: Path, runtime: Runtime) -> JointModel:
+def load(files: Files, folder: Path, runtime: Runtime, rules: Rules) -> JointModel:
     """Emu3.5 from a folder, its tokenizer of pictures beside it or from its own repository."""
     from transformers.models.llama.configuration_llama import LlamaConfig
 
@@ -70,6 +70,7 @@ def load(files: Files, folder: Path, runtime: Runtime) -> JointModel:
         weights["lm_head.weight"],
         layout,
         ibq,
+        rules,
         kept=int(devices.free_memory(runtime.device) * KEPT),
         speed=runtime.speed,
     )

@@ -15,7 +15,7 @@ from diptych.local import devices
 
 from .family import Files, Runtime
 from .grammar import Grammar
-from .joint import KEPT, JointModel
+from .joint import KEPT, JointModel, Rules
 from .llama import Decoder
 from .sequence import Segment
 from .weights import Weights, check_memory, shards
@@ -23,7 +23,9 @@ from .weights import Weights, check_memory, shards
 __all__ = ["load"]
 
 
-def load(files: Files, folder: Path, runtime: Runtime, *, is_conversational: bool) -> JointModel:
+def load(
+    files: Files, folder: Path, runtime: Runtime, rules: Rules, *, is_conversational: bool
+) -> JointModel:
     """An Emu3 folder as transformers writes it. Raises `InvalidInput` for weights that do not fit."""
     from transformers.models.emu3.configuration_emu3 import Emu3Config
 
@@ -39,6 +41,7 @@ def load(files: Files, folder: Path, runtime: Runtime, *, is_conversational: boo
         table if is_tied else weights["head.weight"],
         Emu3Layout.load(folder, files.config),
         Emu3Pictures(config.vq_config, Weights(paths, runtime.device, torch.float32, _renamed)),
+        rules,
         kept=int(devices.free_memory(runtime.device) * KEPT) if is_conversational else 0,
         speed=runtime.speed,
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from diptych.cards import ModelCard, Option, Paradigm, refused
 from diptych.errors import UnknownModel
@@ -18,7 +19,7 @@ from diptych.sizes import Sizes
 from .family import Draft, Family, Files, Model, Runtime, check_whole
 from .knobs import Knobs, sampling
 
-__all__ = ["FAMILY"]
+__all__ = ["FAMILY", "OWN"]
 
 REPOSITORIES = (
     "deepseek-community/Janus-Pro-1B",
@@ -70,9 +71,10 @@ class Janus:
         )
 
     def plan(self, request: Request, card: ModelCard, files: Files, state: State | None) -> Draft:
-        side = _side(files)
-        payload = {"prompt": request.prompt, "size": [side, side]}
-        payload |= sampling(card.ref, request.guidance, request.extra, OWN)
+        payload: dict[str, Any] = {"prompt": request.prompt}
+        if request.geometry.size is not None:
+            payload["size"] = list(request.geometry.size)
+        payload |= sampling(card.ref, request.guidance, request.extra)
         return Draft(payload, "token loop")
 
     def load(self, files: Files, folder: Path, runtime: Runtime) -> Model:

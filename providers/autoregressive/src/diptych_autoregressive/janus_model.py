@@ -20,6 +20,7 @@ from diptych.local.tensors import to_image
 from .cache import KVStore, Tokens
 from .family import Drawn, Event, Files, Job, Runtime
 from .grammar import Grammar
+from .janus import OWN
 from .llama import Decoder
 from .painting import one_by_one
 from .raster import Raster, sampler_of
@@ -118,15 +119,15 @@ class JanusModel:
         return cls(raster, Words.load(folder), vq, runtime.speed)
 
     def picture_bytes(self, payload: Mapping[str, Any]) -> int:
-        kept = self._raster.bytes(self._side**2 + 512, sampler_of(payload))
-        width, height = map(int, payload["size"])
-        return kept + width * height * 128 * 4
+        kept = self._raster.bytes(self._side**2 + 512, sampler_of(payload, OWN))
+        # Sixteen pixels a code and side, some hundred channels at full size.
+        return kept + (16 * self._side) ** 2 * 128 * 4
 
     def draw(self, job: Job) -> Generator[Event, None, Drawn]:
         return self._drawn(job) if self._speed == "fast" else one_by_one(self._drawn, job)
 
     def _drawn(self, job: Job) -> Generator[Event, None, Drawn]:
-        sampler = sampler_of(job.payload)
+        sampler = sampler_of(job.payload, OWN)
         grammar = Grammar(self._side, self._side, self._raster.canvas.size)
         prompts = [self._words.prompt(job.payload["prompt"])]
         if sampler.branches == 2:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
+from math import ceil
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,12 +17,13 @@ from diptych.local import tensors
 from .cache import KVCache, KVStore, Tokens
 from .family import Drawn, Event, Job
 from .grammar import Grammar
+from .knobs import Knobs
 from .llama import Decoder
 from .painting import one_by_one
 from .raster import Raster, sampler_of
 from .sequence import Segment, codes_of, mark, segment
 
-__all__ = ["JointModel", "Layout", "Pictures"]
+__all__ = ["JointModel", "Layout", "Pictures", "Rules"]
 
 KEPT = 1 / 16
 """The part of the free memory, when a model is loaded, that its conversations may keep."""
@@ -58,6 +60,19 @@ class Layout(Protocol):
         """
 
 
+class Rules(Protocol):
+    """What a family does where a payload leaves something open."""
+
+    def knobs(self, payload: Mapping[str, Any]) -> Knobs:
+        """The settings of sampling."""
+
+    def size(self, payload: Mapping[str, Any]) -> tuple[int, int]:
+        """Width and height to draw, before they are padded to whole codes."""
+
+    def seen(self, image: Image, payload: Mapping[str, Any]) -> tuple[int, int]:
+        """Width and height at which a picture from elsewhere is encoded."""
+
+
 class Pictures(Protocol):
     """A tokenizer of pictures, `factor` pixels a code and side."""
 
@@ -80,13 +95,14 @@ class JointModel:
         head: Tensor,
         layout: Layout,
         pictures: Pictures,
+        rules: Rules,
         *,
         kept: int,
         speed: str,
     ) -> None:
         """`kept` is how many bytes conversations may keep, 0 for a model that has none."""
         self.size = len(layout.codes)
-        self._layout, self._pictures, self._speed = layout, pictures, speed
+        self._layout, self._pictures, self._rules, self._speed = layout, pictures, rules, speed
         self._table, self._store = table, KVStore(kept)
         self._raster = Raster(decoder, table, self, self._store)
         self._ids = torch.cat((layout.codes, torch.tensor(layout.fixed))).to(table.device)
@@ -102,10 +118,10 @@ class JointModel:
         return F.linear(hidden, self._head)
 
     def picture_bytes(self, payload: Mapping[str, Any]) -> int:
-        rows, columns = int(payload["rows"]), int(payload["columns"])
-        width, height = map(int, payload["size"])
+        width, height = self._rules.size(payload)
+        rows, columns = self._grid((width, height))
         length = rows * (columns + 1) * (len(payload.get("before", ())) + 1) + 512
-        kept = self._raster.bytes(length, sampler_of(payload))
+        kept = self._raster.bytes(length, sampler_of(payload, self._rules.knobs(payload)))
         # Widest activations of the decoder of pictures: some hundred channels at full size.
         return kept + width * height * 128 * 4
 
@@ -114,16 +130,19 @@ class JointModel:
 
     def _drawn(self, job: Job) -> Generator[Event, None, Drawn]:
         payload, n = job.payload, len(job.seeds)
-        rows, columns = payload["rows"], payload["columns"]
-        grammar, sampler = self._layout.grammar(rows, columns), sampler_of(payload)
-        before = [self._tokenised(each) for each in payload.get("before", ())]
+        drawn_at = self._rules.size(payload)
+        size = payload.get("size") or payload.get("like") or drawn_at
+        rows, columns = self._grid(drawn_at)
+        grammar = self._layout.grammar(rows, columns)
+        sampler = sampler_of(payload, self._rules.knobs(payload))
+        before = [self._tokenised(each, payload) for each in payload.get("before", ())]
         prompts = [self._prompt(before, payload["prompt"], rows, columns, is_empty=False)]
         if sampler.branches == 2:
             negative = payload.get("negative_prompt", "")
             prompts.append(self._prompt(before, negative, rows, columns, is_empty=True))
 
         def paint(codes: Tensor) -> Image:
-            return self._painted(codes, rows, columns, payload["size"])
+            return self._painted(codes, rows, columns, size)
 
         done = yield from self._raster.codes(prompts, grammar, sampler, job, paint)
         if self._store.limit:
@@ -138,12 +157,17 @@ class JointModel:
         pictures[0] = pictures[0].with_(provenance={"tokens": mark(sequence)})
         return Drawn(tuple(pictures), {"sequence": sequence}, done.codes.numel(), done.passes)
 
-    def _tokenised(self, each: Segment) -> dict[str, Any]:
+    def _grid(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Rows and columns of codes that cover a size."""
+        return ceil(size[1] / self._pictures.factor), ceil(size[0] / self._pictures.factor)
+
+    def _tokenised(self, each: Segment, payload: Mapping[str, Any]) -> dict[str, Any]:
         """A segment whose picture is codes: one from outside is encoded here."""
         if "image" not in each:
             codes_of(each, self.size)
             return dict(each)
-        rows, columns, factor = each["rows"], each["columns"], self._pictures.factor
+        rows, columns = self._grid(self._rules.seen(each["image"], payload))
+        factor = self._pictures.factor
         pixels = tensors.from_image(each["image"], (columns * factor, rows * factor))
         codes = self._pictures.encode(pixels.to(self._table.device))
         return segment(each["text"], rows, columns, codes.flatten().cpu().numpy())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from diptych.errors import InvalidInput, UnsupportedOption
@@ -22,19 +22,16 @@ class Knobs:
 
 
 def sampling(
-    ref: str, guidance: float | None, extra: Mapping[str, Any], own: Knobs
+    ref: str, guidance: float | None, extra: Mapping[str, Any], own: Knobs | None = None
 ) -> dict[str, Any]:
-    """The sampling part of a payload: what the caller set, else the model's own.
+    """The sampling part of a payload: what the caller set, and the rest from `own` if given.
 
     `extra` may hold temperature (0 takes the most probable token), top_k (0 is off) and top_p.
     Raises `UnsupportedOption` for other names, `InvalidInput` for values out of range.
     """
-    payload: dict[str, Any] = {
-        "guidance": own.guidance if guidance is None else guidance,
-        "temperature": own.temperature,
-        "top_k": own.top_k,
-        "top_p": own.top_p,
-    }
+    payload: dict[str, Any] = {} if own is None else asdict(own)
+    if guidance is not None:
+        payload["guidance"] = guidance
     for name, value in extra.items():
         if name not in _RANGES:
             raise UnsupportedOption(

@@ -21,6 +21,7 @@ from .family import Event, Job
 from .grammar import Grammar
 from .graphs import Steps
 from .jacobi import parallel
+from .knobs import Knobs
 from .llama import Decoder
 from .sampling import Noise, Sampler
 
@@ -30,10 +31,10 @@ Paint = Callable[[Tensor], Image]
 """From the codes (k,) of whole rows, the first ones of a picture, to the picture."""
 
 
-def sampler_of(payload: Mapping[str, Any]) -> Sampler:
-    """The sampler that a payload asks for; see `knobs.sampling`."""
+def sampler_of(payload: Mapping[str, Any], own: Knobs) -> Sampler:
+    """The sampler that a payload asks for (see `knobs.sampling`), else the model's own settings."""
     names = ("guidance", "temperature", "top_k", "top_p")
-    return Sampler(**{name: payload[name] for name in names})
+    return Sampler(**{name: payload.get(name, getattr(own, name)) for name in names})
 
 
 _FINE = (torch.float32, torch.float64)
