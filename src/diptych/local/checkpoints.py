@@ -61,9 +61,9 @@ def find(provider: str, model: str) -> Checkpoint:
         if not _is_folder(folder):
             raise UnknownModel(f"{provider}/{model}: there is no folder {folder}")
         return Checkpoint(model, "folder", folder)
-    function = packaged(f"{provider}.{model}")
-    if function is not None:
-        return Checkpoint(model, "package", Path(function()))
+    folder_of = None if "/" in model else _packaged(f"{provider}.{model}")
+    if folder_of is not None:
+        return Checkpoint(model, "package", Path(folder_of()))
     named = _REPOSITORY.fullmatch(model)
     if named is None or ".." in model:
         near = f'; for the folder write "{provider}/./{model}"' if _is_folder(Path(model)) else ""
@@ -81,6 +81,12 @@ def _is_folder(path: Path) -> bool:
         return path.is_dir()
     except OSError:  # a name too long to be one
         return False
+
+
+@lru_cache(maxsize=64)
+def _packaged(name: str) -> Any | None:
+    """As `plugins.checkpoint`, which looks through every package that is installed."""
+    return packaged(name)
 
 
 def _cached(repository: str, revision: str | None) -> Path | None:
