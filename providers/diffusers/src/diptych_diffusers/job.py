@@ -43,8 +43,8 @@ class Job:
     async def of(cls, call: Call, load: Callable[[Image], Awaitable[Image]]) -> Job:
         """Read the payload of a call that `planning` made; fetch the pictures it names by URL."""
         values = dict(call.payload)
-        values.pop("n", None)
-        values.pop("seed", None)
+        for told in ("n", "seed", "format"):  # by the call itself; pictures are PNG
+            values.pop(told, None)
         if (mask := values.pop("mask", None)) is not None:
             values["mask"] = Mask.of(mask)
         for name in ("adapters", "controls", "references"):

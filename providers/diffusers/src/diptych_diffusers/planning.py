@@ -37,6 +37,7 @@ _PLAIN = (
     "change",
     "source_prompt",
     "previews",
+    "format",
 )
 
 

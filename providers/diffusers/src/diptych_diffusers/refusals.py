@@ -160,7 +160,7 @@ def _check_proportions(image: Size, size: Size) -> None:
     if abs(ratio - 1) > PROPORTIONS:
         raise InvalidInput(
             f"size={size[0]}x{size[1]} has other proportions than the picture, {image[0]}x{image[1]}, "
-            "which would be distorted; leave size out, crop the picture, or use expand="
+            "which would be distorted; leave size and aspect out, crop the picture, or use expand="
         )
 
 
