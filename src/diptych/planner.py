@@ -117,6 +117,11 @@ def choose(
     if request.mode is not None:
         if request.mode not in edits:
             raise UnsupportedOption(f"{ref} cannot {request.mode}; {_has(card)}", option="mode")
+        if request.mode is EditMode.CONTINUE and request.expand is not None:
+            raise UnsupportedOption(
+                f"{ref} goes on from its own picture, which has no new border; leave mode out, or expand",
+                option="expand",
+            )
         return request.mode, "the caller named the mode"
     if request.mask is not None:
         return _first(card, "mask", "a mask was given", _MASKED)

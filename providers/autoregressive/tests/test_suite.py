@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-import pytest
 from diptych_autoregressive import AutoregressiveProvider
 from diptych_autoregressive.sequence import segment
 
@@ -47,9 +46,3 @@ class TestAutoregressive(ProviderSuite):
         if not card.edits:
             return None
         return {"sequence": [segment("a lighthouse", 16, 16, np.arange(256))]}
-
-    @pytest.mark.xfail(reason="it plans for every card, and the hybrids refuse what is no class")
-    def test_planning_imports_no_sdk(self) -> None:
-        pytest.fail(
-            "test_pocket and test_hybrids see in a fresh interpreter that torch is not there"
-        )

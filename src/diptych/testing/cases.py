@@ -125,7 +125,8 @@ class Subject:
 
     Calls are run when there is something to run them on: `peer` makes a loopback peer for a hosted
     provider (a subclass of `diptych.testing.peers.Peer`), `run_models` are the models that are run
-    (empty: all of `models` on a peer, none without one).
+    (empty: all of `models` on a peer, none without one). `grace` is how many seconds a run that was
+    told to end may take.
     """
 
     provider: ClassVar[type[Provider]]
@@ -136,6 +137,7 @@ class Subject:
     examples: ClassVar[int] = 5
     peer: ClassVar[Callable[..., Peer] | None] = None
     run_models: ClassVar[tuple[str, ...]] = ()
+    grace: ClassVar[float] = 10.0
 
     @classmethod
     def state(cls, card: ModelCard) -> State | None:

@@ -6,12 +6,13 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ..cards import EditMode
 from ..errors import RequestError, UnsupportedOption
 from ..image import Image
 from ..plan import Plan, shown
 from .cases import Case, Planned
 
-__all__ = ["accepted", "accounted", "leaves", "wire", "without"]
+__all__ = ["accepted", "accounted", "leaves", "sent", "without"]
 
 _HONOURED = frozenset({"n", "mask", "references", "controls", "expand", "size"})
 """What changes the meaning of the picture: a notice alone does not account for it."""
@@ -23,10 +24,9 @@ them before it knows what the provider makes of the option."""
 _WORDS = {"adapters": "adapters?|loras?", "references": "references?", "controls": "controls?"}
 
 
-def wire(plan: Plan) -> Any:
-    """Everything that comes of a plan: what is sent, and what is done with the pictures here."""
-    calls = [(each.operation, each.method, each.target, shown(each.payload)) for each in plan.calls]
-    return calls, plan.finish
+def sent(plan: Plan) -> list[Any]:
+    """What is sent: everything about the calls of a plan."""
+    return [(each.operation, each.method, each.target, shown(each.payload)) for each in plan.calls]
 
 
 def leaves(payload: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -72,7 +72,8 @@ def accounted(case: Case, name: str, value: Any, whole: Planned, other: Planned)
 
     `other` is the plan without it, or with another value.
     """
-    if wire(whole.plan) != wire(other.plan):
+    here = name == "format" or (name == "mask" and case.mode is not EditMode.INPAINT)
+    if sent(whole.plan) != sent(other.plan) or (here and whole.plan.finish != other.plan.finish):
         return
     noticed = any(each.option == name and each.kind != "unverified" for each in whole.own)
     noticed |= name in _CORE and any(each.option == name for each in whole.plan.notices)

@@ -26,6 +26,7 @@ asked = json.load(sys.stdin)
 sys.path[:] = asked["path"]
 import importlib
 from datetime import date
+from diptych.errors import RequestError
 from diptych.planner import make_plan
 from diptych.provider import Settings
 from diptych.request import Request
@@ -37,7 +38,10 @@ for card in provider.cards():
     end = card.lifecycle.shutdown
     if card.generates and (end is None or end > date.today()):
         card = provider.card(card.ref.partition("/")[2])
-        print(make_plan(provider, card, Request(prompt="a lighthouse on a cliff")))
+        try:
+            print(make_plan(provider, card, Request(prompt="a lighthouse on a cliff")))
+        except RequestError as error:  # some need more than a prompt
+            print(error)
 sys.stderr.write("\\nLOADED " + json.dumps([name for name in asked["never"] if name in sys.modules]))
 """
 
@@ -127,21 +131,6 @@ class FactsSuite(Subject):
         _none(
             f"{card.ref}: {problem}" for card in self.cards() for problem in _problems(card, kind)
         )
-
-    def test_retired_models_name_their_successor(self) -> None:
-        """A model that ends names a model of the same provider that lives longer."""
-        ends = {card.ref: card.lifecycle.shutdown for card in self.made().cards()}
-        for card in self.cards():
-            successor, end = card.lifecycle.successor, card.lifecycle.shutdown
-            if successor is None:
-                continue
-            assert successor in ends, (
-                f"{card.ref}: successor {successor!r} is not in cards(); write the whole reference"
-            )
-            other = ends[successor]
-            assert other is None or (end is not None and other > end), (
-                f"{card.ref}: its successor {successor} is shut down on {other}, no later than itself"
-            )
 
     def test_unknown_model(self) -> None:
         """A model that nobody described gets a permissive card, or `UnknownModel`."""

@@ -39,9 +39,6 @@ T = TypeVar("T")
 PATIENCE = 200.0
 """Seconds that a call may take."""
 
-HANG = 20.0
-"""Seconds after which a run that was told to end counts as one that never will."""
-
 FAILURES: dict[Fault, tuple[type[Exception], ...]] = {
     status(400): (ProviderError, RequestError),
     status(401): (AuthenticationFailed,),
@@ -142,12 +139,12 @@ class RunningSuite(Subject):
             else:
                 await asyncio.sleep(0)
             task.cancel()
-            done, _ = await asyncio.wait([task], timeout=HANG)
+            done, _ = await asyncio.wait([task], timeout=self.grace)
             assert done, f"{case}: run() goes on after it was cancelled"
             if service is None:
                 return
             try:
-                await asyncio.to_thread(service.wait_until_idle)
+                await asyncio.to_thread(service.wait_until_idle, self.grace)
             except TimeoutError as error:
                 raise AssertionError(
                     f"{case}: a cancelled run leaves its connection: {error}"
@@ -161,20 +158,18 @@ class RunningSuite(Subject):
             pytest.skip("this machine does not fall silent")
         service.fault(silence(), on=service.paid)
 
-        async def late(case: Case) -> None:
-            plan = case.plan()
-            run = Run(case.provider, plan, timeout=0.3, max_retries=2)
-            try:
-                async with asyncio.timeout(HANG):
-                    await run.execute()
-            except DeadlineExceeded as error:
-                assert error.may_be_billed, (
-                    f"{case}: the request had been sent; call context.sent() just before it leaves"
-                )
-            except TimeoutError:
-                raise AssertionError(f"{case}: run() outlives the deadline") from None
+        async def late(case: Case) -> BaseException | None:
+            run = Run(case.provider, case.plan(), timeout=0.3, max_retries=2)
+            task = asyncio.ensure_future(run.execute())
+            done, _ = await asyncio.wait([task], timeout=self.grace)
+            assert done, f"{case}: run() outlives the deadline"
+            return task.exception()
 
-        self.ran(late, run_case, service)
+        error = self.ran(late, run_case, service)
+        assert isinstance(error, DeadlineExceeded), f"{run_case}: the deadline ends in {error!r}"
+        assert error.may_be_billed, (
+            f"{run_case}: the request had been sent; call context.sent() just before it leaves"
+        )
 
     @pytest.mark.parametrize("fault", FAILURES, ids=lambda fault: fault.name)
     def test_failures_are_known_errors(self, fault: Fault, service: Peer | None) -> None:
@@ -277,7 +272,7 @@ class RunningSuite(Subject):
             f"{text[-1500:]}"
         )
         assert isinstance(error, expected), (
-            f"{case}: this is {' or '.join(each.__name__ for each in expected)}, not "
+            f"{case}: expected {' or '.join(each.__name__ for each in expected)}, not "
             f"{type(error).__name__}: {error}"
         )
         assert not leaked(text), f"{case}: the key is in the error: {leaked(text)}"

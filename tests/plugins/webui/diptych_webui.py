@@ -1,7 +1,7 @@
 """Stable Diffusion web UI and the servers that speak its API (Forge, SD.Next), for diptych.
 
-    ImageClient("webui/current", base_url="http://127.0.0.1:7860")
-    ImageClient("webui/sd_xl_base_1.0", base_url=..., api_key="user:password")    # --api-auth
+ImageClient("webui/current", base_url="http://127.0.0.1:7860")
+ImageClient("webui/sd_xl_base_1.0", base_url=..., api_key="user:password")    # --api-auth
 """
 
 from __future__ import annotations

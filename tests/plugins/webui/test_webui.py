@@ -44,9 +44,12 @@ class TestWebUI(ProviderSuite):
 
 
 def test_it_is_found_by_its_name():
-    with WebUIPeer(key="me:secret") as peer:
-        with ImageClient("webui/current", base_url=peer.base_url, api_key="me:secret") as client:
-            result = client.generate("a fox", size="256x128", seed=5, n=2)
+    key = "me:secret"
+    with (
+        WebUIPeer(key=key) as peer,
+        ImageClient("webui/current", base_url=peer.base_url, api_key=key) as client,
+    ):
+        result = client.generate("a fox", size="256x128", seed=5, n=2)
     assert [image.size for image in result.images] == [(256, 128)] * 2
     assert [image.seed for image in result.images] == [5, 6]
     assert peer.last("paint").json["batch_size"] == 2
