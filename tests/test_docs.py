@@ -12,6 +12,7 @@ import pytest
 DOCS = Path(__file__).parent.parent / "docs"
 PAGES = ("quickstart.md", "editing.md", "errors-and-retries.md", "four-models.md")
 BLOCK = re.compile(r"^```python\n(.*?)^```(?:\s+^```text\n(.*?)^```)?", re.MULTILINE | re.DOTALL)
+EXCERPT = re.compile(r"^```(?:python|toml)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
 
 
@@ -25,6 +26,23 @@ def test_the_examples_of_a_page_run(page, tmp_path, monkeypatch):
         with contextlib.redirect_stdout(io.StringIO()) as printed:
             exec(compile(code, page, "exec"), names)
         assert not said or printed.getvalue().strip() == said.strip()
+
+
+def test_the_walk_through_a_plugin_shows_all_of_the_plugin():
+    folder = Path(__file__).parent / "plugins" / "webui"
+    names = ("diptych_webui.py", "pyproject.toml", "test_webui.py")
+    source, *others = (_without_layout((folder / name).read_text()) for name in names)
+    code = source[source.index("FIELDS={") :]
+    for excerpt in EXCERPT.findall((DOCS / "writing-a-provider.md").read_text()):
+        excerpt = _without_layout(excerpt)
+        assert any(excerpt in each for each in (source, *others))
+        code = code.replace(excerpt, "")
+    assert code == "#Planning#Running"
+
+
+def _without_layout(text):
+    """The formatter indents and breaks excerpts in its own way."""
+    return re.sub(r"[\s,]+", "", text)
 
 
 @pytest.mark.parametrize(

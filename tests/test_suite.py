@@ -212,7 +212,7 @@ def test_a_standard_test_is_not_replaced_in_silence():
 
         class TestLenient(ProviderSuite):
             provider = Stripes
-            test_no_option_is_dropped = None
+            test_no_option_is_dropped = None  # type: ignore[assignment]
 
     with pytest.raises(TypeError, match=r"mark the replacement @pytest.mark.xfail\(reason="):
 
@@ -220,7 +220,7 @@ def test_a_standard_test_is_not_replaced_in_silence():
             provider = Stripes
 
             @pytest.mark.xfail
-            def test_seeds_count_up(self):
+            def test_seeds_count_up(self, case):
                 raise NotImplementedError
 
 
