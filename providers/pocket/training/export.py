@@ -52,7 +52,13 @@ def _diffusion(run: Run, folder: Path, measured: dict[str, Any]) -> dict[str, An
     pipeline.to(torch.float16).save_pretrained(folder, safe_serialization=True)
     return {
         "name": "diffusers/pocket",
-        "defaults": {"num_inference_steps": measured["steps"], "true_cfg_scale": measured["guidance"], "negative_prompt": "", "max_sequence_length": LENGTH},
+        "defaults": {
+            "num_inference_steps": measured["steps"],
+            "true_cfg_scale": measured["guidance"],
+            "negative_prompt": "",
+            "max_sequence_length": LENGTH,
+            "flowedit": {"change": 0.97, "source_guidance": 1.5, "guidance": 3.0},
+        },
         "training": {"autoencoder": latents, "flow": json.loads((run.inputs / "flow.json").read_text())},
     }  # fmt: skip
 
