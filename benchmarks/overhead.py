@@ -118,7 +118,7 @@ def async_client(name: str, url: str) -> AsyncCall:
         generator = ImageGenerator(OpenAIImageGenerationModel(MODEL, provider=provider))
 
         async def generated() -> bytes:
-            return bytes((await generator.generate(PROMPT)).images[0].data)
+            return bytes((await generator.generate(PROMPT)).images[0].content.data)
 
         return generated
     from openai import AsyncOpenAI

@@ -178,6 +178,8 @@ class Transport:
         import httpx2
         import openai
 
+        from .network import transport
+
         key = self._settings.api_key
         common: dict[str, Any] = {
             # "" and not None: the SDK would look into the environment, whatever the host.
@@ -190,6 +192,8 @@ class Transport:
             "timeout": httpx2.Timeout(None, connect=_CONNECT_SECONDS),
             "default_headers": dict(self._options.get("default_headers") or {}),
         }
+        if (own := transport()) is not None:
+            common["http_client"] = openai.DefaultAsyncHttpxClient(transport=own)
         if not self._azure:
             return openai.AsyncOpenAI(base_url=self._base, **common)
         if key is None:
