@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -65,3 +66,33 @@ def test_secrets_leave_headers_addresses_and_bodies():
     assert settings["before_record_request"](
         Request("GET", "https://host/a?logs=1", b"", {})
     ).uri.endswith("?logs=1")
+
+
+def test_signed_addresses_and_accounts_leave_bodies():
+    said = {
+        "message": "Incorrect API key provided: sk-proj-********9f2Q, organization org-0123456789abcdef",
+        "url": "https://host/a.png?X-Amz-Signature=abc\\u0026X-Amz-Expires=60",
+        "other": "https://host/b.png?size=2",
+        "picture": "iVBORw0KGgo=",
+    }
+    text = "{" + ", ".join(f'"{name}": "{value}"' for name, value in said.items()) + "}"
+    settings = scrubbed("live")
+    answer = {
+        "status": {"code": 401, "message": "no"},
+        "headers": {"Location": ["https://host/c.png?sig=abc"]},
+        "body": {"string": text.encode()},
+    }
+    told = settings["before_record_response"](answer)
+    assert json.loads(told["body"]["string"]) == {
+        "message": "Incorrect API key provided: REDACTED, organization REDACTED",
+        "url": "https://host/a.png",
+        "other": "https://host/b.png?size=2",
+        "picture": "iVBORw0KGgo=",
+    }
+    assert told["headers"]["Location"] == ["https://host/c.png"]
+
+
+def test_a_picture_is_recorded_as_it_came():
+    data = bytes(range(256)) * 4
+    answer = {"status": {}, "headers": {}, "body": {"string": data}}
+    assert scrubbed("live")["before_record_response"](answer)["body"]["string"] == data

@@ -14,7 +14,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
-from urllib.parse import urlsplit, urlunsplit
 
 __all__ = ["KIND", "scrubbed"]
 
@@ -27,6 +26,9 @@ _PRIVATE = re.compile(
     re.IGNORECASE,
 )
 _SIGNED = re.compile(r"sig|signature|token|key|credential|expires|policy", re.IGNORECASE)
+_URL = re.compile(r"https?://(?:[^\s\"'\\<>]|\\u0026|\\/)+")
+_NAMES = re.compile(r"\b(?:org-|proj_|user-|sk-)[A-Za-z0-9_*-]{12,}")
+"""How OpenAI writes accounts and (half hidden) keys into its messages."""
 
 
 def scrubbed(
@@ -37,21 +39,20 @@ def scrubbed(
 ) -> dict[str, Any]:
     """Settings for pytest-recording's `vcr_config`.
 
-    Headers that identify an account, and the queries of signed URLs, are replaced; so is every one
-    of `secrets`, wherever it stands, in bodies too. `instead` replaces further texts, such as the
-    address of a peer, which is another in every run.
+    Headers that identify an account are replaced. So are, wherever they stand, in bodies too: every
+    one of `secrets`, names of accounts as OpenAI writes them, and the queries of signed URLs.
+    `instead` replaces further texts, such as the address of a peer, which is another in every run.
     """
     texts = {each: GONE for each in secrets if each} | dict(instead or {})
 
     def clean(value: Any) -> Any:
         if isinstance(value, bytes):
-            for text, other in texts.items():
-                value = value.replace(text.encode(), other.encode())
-            return value
+            # Latin-1 gives back the same bytes, also those of a picture.
+            return clean(value.decode("latin-1")).encode("latin-1")
         if isinstance(value, str):
             for text, other in texts.items():
                 value = value.replace(text, other)
-            return value
+            return _NAMES.sub(GONE, _URL.sub(lambda url: _unsigned(url[0]), value))
         if isinstance(value, list):
             return [clean(each) for each in value]
         return value
@@ -64,7 +65,7 @@ def scrubbed(
         return kept
 
     def request(asked: Any) -> Any:
-        asked.uri = clean(_unsigned(asked.uri))
+        asked.uri = clean(asked.uri)
         asked.headers = headers(dict(asked.headers))
         asked.body = clean(asked.body)
         return asked
@@ -86,6 +87,6 @@ def scrubbed(
 
 def _unsigned(url: str) -> str:
     """`url` without the query of a signature; other queries say what was asked for."""
-    parts = urlsplit(url)
-    names = [pair.partition("=")[0] for pair in parts.query.split("&")]
-    return urlunsplit(parts._replace(query="")) if any(map(_SIGNED.search, names)) else url
+    plain, _, query = url.partition("?")
+    names = [pair.partition("=")[0] for pair in re.split(r"&|\\u0026", query)]
+    return plain if any(map(_SIGNED.search, names)) else url
