@@ -50,7 +50,7 @@ class OpenAIProvider(Provider):
             "store",
         }
     )
-    requires: ClassVar[str] = "diptych-openai"
+    requires: ClassVar[str] = "openai>=3,<4"
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
