@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigurationError
@@ -14,7 +15,16 @@ from ..errors import ConfigurationError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["check_device", "check_dtype", "free_memory", "pick_device", "pick_dtype"]
+    from ..provider import Settings
+
+__all__ = [
+    "check_device",
+    "check_dtype",
+    "check_settings",
+    "free_memory",
+    "pick_device",
+    "pick_dtype",
+]
 
 _DEVICE = re.compile(r"cpu|mps|cuda(:\d{1,3})?")
 _DTYPES = {
@@ -40,6 +50,19 @@ def check_dtype(dtype: str | None) -> None:
     if dtype is not None and dtype not in _DTYPES:
         raise ConfigurationError(
             f"dtype={dtype!r} is not one of 'float32', 'bfloat16', 'float16' (or fp32, bf16, fp16)"
+        )
+
+
+def check_settings(settings: Settings, speeds: Sequence[str]) -> None:
+    """Raise `ConfigurationError` for settings of a local client that no machine has; no torch.
+
+    `speeds` are the presets that the engine knows.
+    """
+    check_device(settings.device)
+    check_dtype(settings.dtype)
+    if settings.speed not in speeds:
+        raise ConfigurationError(
+            f"speed={settings.speed!r} is not one of {', '.join(map(repr, speeds))}"
         )
 
 

@@ -41,12 +41,7 @@ class AutoregressiveProvider(Provider):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
-        devices.check_device(settings.device)
-        devices.check_dtype(settings.dtype)
-        if settings.speed not in SPEEDS:
-            raise ConfigurationError(
-                f"speed={settings.speed!r} is not one of {', '.join(map(repr, SPEEDS))}"
-            )
+        devices.check_settings(settings, SPEEDS)
         weights = settings.options.get("weights")
         if weights is not None and (not isinstance(weights, str) or not weights.strip()):
             raise ConfigurationError(f"weights={weights!r} must be the name of a weight file")

@@ -47,12 +47,7 @@ class DiffusersProvider(Provider):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
-        devices.check_device(settings.device)
-        devices.check_dtype(settings.dtype)
-        if settings.speed not in SPEEDS:
-            raise ConfigurationError(
-                f"speed={settings.speed!r} is not one of {', '.join(map(repr, SPEEDS))}"
-            )
+        devices.check_settings(settings, SPEEDS)
         limit = settings.options.get("max_batch")
         if limit is not None and (type(limit) is not int or not 1 <= limit <= 64):
             raise ConfigurationError(f"max_batch={limit!r} must be a whole number from 1 to 64")
