@@ -13,6 +13,7 @@ from diptych.cards import ModelCard
 from diptych.errors import ConfigurationError, DiptychError
 from diptych.image import Image
 from diptych.local import checkpoints, devices
+from diptych.local.failures import stand_in, told
 from diptych.local.pool import pool
 from diptych.local.worker import worker
 from diptych.plan import Call, Plan, State
@@ -26,6 +27,9 @@ from .planning import plan_of
 __all__ = ["AutoregressiveProvider"]
 
 SPEEDS = ("exact", "fast")
+
+RELIEF = "ask for a smaller size or fewer pictures at once"
+"""What to do when memory does not suffice."""
 
 
 class AutoregressiveProvider(Provider):
@@ -69,8 +73,6 @@ class AutoregressiveProvider(Provider):
             first = secrets.randbelow(2**31)
             seeds = tuple(first + k for k in range(call.images))
         events = worker(device).stream(steps(payload, seeds))
-        from .failures import stand_in, told
-
         try:
             async with aclosing(events) as running:
                 async for event in running:
@@ -78,7 +80,7 @@ class AutoregressiveProvider(Provider):
         except DiptychError:
             raise
         except Exception as error:
-            raise told(error, call.target) from stand_in(error)
+            raise told(error, call.target, RELIEF) from stand_in(error)
 
     async def aclose(self) -> None:
         pool().leave(self)

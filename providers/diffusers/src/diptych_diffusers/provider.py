@@ -14,6 +14,7 @@ from diptych.cards import EditMode, ModelCard
 from diptych.errors import ConfigurationError, DiptychError
 from diptych.local import checkpoints, devices
 from diptych.local.checkpoints import Checkpoint
+from diptych.local.failures import stand_in, told
 from diptych.local.worker import worker
 from diptych.plan import Call, Plan, State
 from diptych.provider import Outcome, Provider, RunContext, RunEvent, Settings
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 __all__ = ["DiffusersProvider"]
 
 SPEEDS = ("exact", "fast", "turbo")
+
+RELIEF = "ask for a smaller size, or fewer pictures at once with max_batch=1"
+"""What to do when memory does not suffice."""
 
 Key = tuple[Path, str, str, str, int | None]
 
@@ -66,8 +70,6 @@ class DiffusersProvider(Provider):
         return plan_of(request, describe(self._checkpoint(card.ref)), self.config.speed)
 
     async def run(self, call: Call, context: RunContext) -> AsyncIterator[RunEvent]:
-        from .failures import stand_in, told
-
         job = await Job.of(call, context.load)
         try:
             device, engine = await self._engine(self._checkpoint(call.target))
@@ -84,7 +86,7 @@ class DiffusersProvider(Provider):
         except DiptychError:
             raise
         except Exception as error:
-            raise told(error, call.target) from stand_in(error)
+            raise told(error, call.target, RELIEF) from stand_in(error)
 
     async def aclose(self) -> None:
         while self._held:
