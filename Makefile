@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DISTRIBUTIONS := . providers/openai providers/fal providers/diffusers providers/autoregressive providers/pocket
 READY := .venv/.ready
+WORKERS ?= 2
 
 .PHONY: setup demo test lint format bench wheels clean
 
@@ -18,7 +19,7 @@ demo: $(READY)
 	$(BIN)/python examples/demo.py
 
 test: $(READY) lint
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --cov --cov-report=term:skip-covered
 
 lint: $(READY)
 	$(BIN)/ruff format --check --quiet .

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
+from pathlib import Path
 from typing import Any, ClassVar, cast
 
 from ..cards import EditMode, ModelCard
@@ -64,7 +65,10 @@ class Case:
     size: tuple[int, int] = (96, 64)
 
     def __str__(self) -> str:
-        return f"{self.card.ref}-{self.mode or 'generate'}"
+        """The same in every process, wherever a folder of the tests lies."""
+        provider, _, model = self.card.ref.partition("/")
+        name = Path(model).name if Path(model).is_absolute() else model
+        return f"{provider}/{name}-{self.mode or 'generate'}"
 
     @property
     def in_force(self) -> ModelCard:
