@@ -194,6 +194,18 @@ def test_the_models_own_picture_is_taken_when_the_caller_prefers_it():
 
 
 @pytest.mark.parametrize(
+    ("mode", "is_global", "told"),
+    [(IMG2IMG, None, True), (INVERT, None, False), (INVERT, False, False), (INVERT, True, True)],
+)
+def test_without_a_mask_preserve_is_told_to_do_nothing_only_where_it_does_nothing(
+    mode, is_global, told
+):
+    asked = edit(preserve="model", change=0.5).but(mode=mode, is_global=is_global)
+    _, _, notices = prepare(card(mode), asked)
+    assert [notice.option for notice in notices] == ["preserve"] * told
+
+
+@pytest.mark.parametrize(
     ("options", "why"),
     [({"format": "jpeg"}, "alter the protected pixels"), ({"size": "64x64"}, "differs")],
 )

@@ -59,7 +59,8 @@ class EditOptions(GenerateOptions, total=False):
     mode: str | None
     """"auto", or an `EditMode` that the model has."""
     preserve: Literal["exact", "model"]
-    """With a mask: "exact" puts the original back outside it, "model" takes the model's picture."""
+    """"exact" puts the original back outside the mask, and outside the part of the picture that an
+    inverted edit without one was found to change; "model" takes the model's picture."""
     expand: Expand | int | tuple[int, int, int, int] | None
     """Pixels to add at the borders: all, or (left, top, right, bottom)."""
     source_prompt: str | None

@@ -234,8 +234,9 @@ def prepare(card: ModelCard, request: Request) -> tuple[Request, Finish, tuple[N
         request, finish, noticed = _protected(card, request)
         finish = finish.but(expand=border)
         notices += noticed
-    elif request.preserve == "model":
-        notices.append(Notice("translated", "preserve has no effect without a mask", "preserve"))
+    elif request.preserve == "model" and not _finds_place(request):
+        told = "preserve has no effect here: nothing of the original would be put back"
+        notices.append(Notice("translated", told, "preserve"))
     takes_change = card.option("change").support != "refused"
     if request.mode is EditMode.IMG2IMG and request.change is None and takes_change:
         request = request.but(change=DEFAULT_CHANGE)
@@ -256,6 +257,11 @@ def prepare(card: ModelCard, request: Request) -> tuple[Request, Finish, tuple[N
             finish = finish.but(convert=request.format)
             request = request.but(format=None)
     return request, finish, tuple(notices)
+
+
+def _finds_place(request: Request) -> bool:
+    """Whether the provider may find by itself where an edit takes place, and protect the rest."""
+    return request.mode is EditMode.INVERT and not request.is_global
 
 
 def _padded(request: Request) -> Request:

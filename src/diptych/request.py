@@ -31,7 +31,8 @@ class Request:
     None (or an empty tuple) means that the caller did not set the option; a default is never sent.
     `mode` is the caller's wish until the planner has resolved it; `geometry` is set by the planner,
     as is `is_global`: whether the edit concerns the whole picture (a style, a background) or has a
-    place in it, None when that is not known.
+    place in it, None when that is not known. `preserve` is the core's business where there is a
+    mask; an inverted edit that puts the original back by itself leaves that out for "model".
     `previews` is how many unfinished pictures to stream. `extra` goes to the model under its own
     names.
     """

@@ -139,6 +139,18 @@ def test_a_global_edit_is_not_put_back(pocket: ImageClient, fox: Image) -> None:
     assert same(result.image, fox).mean() < 0.2
 
 
+def test_the_models_own_edit_is_taken_when_the_caller_prefers_it(
+    pocket: ImageClient, fox: Image
+) -> None:
+    options = {"source_prompt": FOX, "mode": "invert", "seed": 1, "steps": 6}
+    exact = pocket.edit(fox, RACCOON, **options).image
+    own = pocket.edit(fox, RACCOON, preserve="model", **options)
+    assert not any(notice.option == "preserve" for notice in own.notices)
+    assert same(own.image, fox).mean() < 0.2 < same(exact, fox).mean()
+    changed = ~same(exact, fox)
+    assert same(own.image, exact)[changed].mean() > 0.5  # the edit itself is the same one
+
+
 def test_an_edit_to_the_same_description_keeps_the_picture(pocket: ImageClient, fox: Image) -> None:
     result = pocket.edit(fox, FOX, mode="invert", source_prompt=FOX, guidance=1.5, steps=3)
     assert same(result.image, fox).all()

@@ -82,7 +82,7 @@ EDIT = (
     Flag("mask", str, "Where to change the picture: white = change.", "IMAGE"),
     Flag("change", float, "How far to depart from it: 0 keeps it, 1 ignores it.", "0..1"),
     Flag("mode", str, "auto, or an edit mode that the model has.", "MODE"),
-    Flag("preserve", str, "With a mask: exact keeps the rest, model does not.", "HOW"),
+    Flag("preserve", str, "Outside the change: exact keeps the original, model does not.", "HOW"),
     Flag("expand", str, "Pixels to add at all borders, or at each.", "N|L,T,R,B"),
     Flag("source_prompt", str, "What the picture shows now.", "TEXT"),
 )

@@ -33,6 +33,7 @@ class Job:
     change: float | None = None
     source_prompt: str | None = None
     whole: bool | None = None
+    preserve: str | None = None
     previews: int | None = None
     adapters: tuple[Mapping[str, Any], ...] = ()
     controls: tuple[Mapping[str, Any], ...] = ()

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from decimal import Decimal
 from typing import Any
 
+from diptych.cards import EditMode
 from diptych.cost import Estimate
 from diptych.errors import InvalidInput
 from diptych.image import Image
@@ -143,6 +144,8 @@ def payload(request: Request) -> dict[str, Any]:
         values["mask"] = Image.of(request.mask.png())
     if request.is_global is not None:
         values["whole"] = request.is_global
+    if request.mode is EditMode.INVERT and request.preserve == "model":
+        values["preserve"] = "model"
     if request.adapters:
         values["adapters"] = [asdict(each) for each in request.adapters]
     if request.controls:

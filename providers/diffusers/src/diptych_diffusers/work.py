@@ -169,7 +169,8 @@ class Work:
         """The picture of a drawing whose last step was taken."""
         assert drawing.row.result is not None
         image = self._decoded(drawing.row.result)
-        if drawing.moved is not None and not self.job.whole:
+        composes = not self.job.whole and self.job.preserve != "model"
+        if drawing.moved is not None and composes:
             image = self._put_back(image, drawing.moved)
         return image.with_(seed=drawing.seed)
 
