@@ -24,9 +24,6 @@ __all__ = ["PORTAL", "Portal"]
 
 T = TypeVar("T")
 
-_SHORT = 0.1
-"""Seconds after which a call is guarded against interrupts."""
-
 
 class Portal:
     """Counts its users; the loop lives from their first call to the end of the last of them."""
@@ -295,12 +292,11 @@ class _Interrupts:
     and no handler of the application's own can raise in the midst of it.
     """
 
-    __slots__ = ("_count", "_loop", "_own", "_raises", "_task", "_timer", "running", "safe")
+    __slots__ = ("_count", "_loop", "_own", "_raises", "_task", "running", "safe")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._task: asyncio.Task[Any] | None = None
-        self._timer: asyncio.TimerHandle | None = None
         self._own = False
         self._count = 0
 
@@ -313,8 +309,6 @@ class _Interrupts:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
         if self._own:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         if self._count:
@@ -329,13 +323,9 @@ class _Interrupts:
         """Cancel `task` upon an interrupt."""
         self._task = task
         if self._raises:
-            # A handler costs two system calls, which would be much for a call of a millisecond.
-            self._timer = self._loop.call_later(_SHORT, self._install)
-
-    def _install(self) -> None:
-        with suppress(ValueError):  # the main thread of a subinterpreter gets no signals
-            signal.signal(signal.SIGINT, self.count)
-            self._own = True
+            with suppress(ValueError):  # the main thread of a subinterpreter gets no signals
+                signal.signal(signal.SIGINT, self.count)
+                self._own = True
 
     def count(self, *_: object) -> None:
         """One more interrupt."""
