@@ -18,7 +18,7 @@ import torch
 from diffusers import GlmImagePipeline
 
 from diptych import Image, ImageClient
-from diptych.errors import InvalidInput, ProviderNotInstalled, UnsupportedOption
+from diptych.errors import InvalidInput, UnsupportedOption
 from diptych.events import Completed, Progress
 
 from .tiny_glm import CODES, glm
@@ -316,5 +316,16 @@ with ImageClient({f"autoregressive/{tiny}"!r}, device="cpu") as client:
         print(error)
 """
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert "pip install diptych-diffusers" in ran.stdout, ran.stderr
-    assert issubclass(ProviderNotInstalled, Exception)
+    assert "pip install 'diptych-autoregressive[glm]'" in ran.stdout, ran.stderr
+
+
+def test_the_other_local_engine_is_not_needed(tiny):
+    code = f"""
+import sys
+sys.modules["diptych_diffusers"] = None
+from diptych import ImageClient
+with ImageClient({f"autoregressive/{tiny}"!r}, device="cpu") as client:
+    print(client.generate("a boat", size=(64, 64), steps=1).image.size)
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "(64, 64)" in ran.stdout, ran.stderr

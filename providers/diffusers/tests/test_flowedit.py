@@ -15,15 +15,16 @@ from typing import Any
 import pytest
 import torch
 from diptych_diffusers.cards import describe
+from diptych_diffusers.classes import CLASSES
 from diptych_diffusers.flow import Prompted, Sampler
 from diptych_diffusers.flowedit import edit
 from diptych_diffusers.flux import Flux
-from diptych_diffusers.loading import component
 from diptych_diffusers.native import Native
 from diptych_diffusers.sd3 import StableDiffusion3
 from safetensors.torch import load_file
 
 from diptych.local.checkpoints import find
+from diptych.local.components import component
 
 SHARED = Path(os.environ.get("DIPTYCH_SHARED") or Path(__file__).parents[4] / "shared")
 PARITY = SHARED / "parity" / "flowedit"
@@ -39,7 +40,7 @@ def _without_gradients() -> Iterator[None]:
 def opened(folder: Path, kind: type[Native]) -> Native:
     facts = describe(find("diffusers", str(folder))).facts
     assert facts is not None
-    parts = {name: component(folder, name, torch.float32) for name in facts.components}
+    parts = {name: component(folder, name, torch.float32, CLASSES) for name in facts.components}
     return kind(parts, torch.device("cpu"), torch.float32)
 
 

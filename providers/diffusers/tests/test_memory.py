@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 from diptych_diffusers.cards import describe
+from diptych_diffusers.classes import CLASSES
 from diptych_diffusers.memory import SPARE, Needs, Placement, choose, needs, settle
 
 from diptych.errors import ConfigurationError
 from diptych.local.checkpoints import find
+from diptych.local.components import component
 from diptych.local.pool import pool
 
 from .conftest import Checkpoints, Clients

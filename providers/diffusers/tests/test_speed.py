@@ -7,13 +7,14 @@ import copy
 import numpy as np
 import pytest
 import torch
-from diptych_diffusers.loading import component
+from diptych_diffusers.classes import CLASSES
 from diptych_diffusers.planning import TRADES
 from diptych_diffusers.quantise import Eight, eight_bits
 from diptych_diffusers.skipping import LEAST, computed
 from diptych_diffusers.speed import blocks
 
 from diptych import Image, ImageClient
+from diptych.local.components import component
 
 from .conftest import Checkpoints, Clients
 
@@ -112,7 +113,7 @@ def test_an_eight_bit_layer_is_close_and_treats_every_row_alone(kind: torch.dtyp
 @pytest.mark.parametrize("family", ["flux", "sd3", "qwen-image", "z-image"])
 @torch.no_grad()
 def test_blocks_in_eight_bits_keep_their_modulation(family: str, checkpoint: Checkpoints) -> None:
-    transformer = component(checkpoint(family), "transformer", torch.bfloat16)
+    transformer = component(checkpoint(family), "transformer", torch.bfloat16, CLASSES)
     found = blocks(transformer)
     assert found
     before = {name for name, each in transformer.named_modules() if type(each) is torch.nn.Linear}
@@ -125,7 +126,7 @@ def test_blocks_in_eight_bits_keep_their_modulation(family: str, checkpoint: Che
 
 @torch.no_grad()
 def test_flux_in_eight_bits_is_close(checkpoint: Checkpoints) -> None:
-    plain = component(checkpoint("flux"), "transformer", torch.bfloat16)
+    plain = component(checkpoint("flux"), "transformer", torch.bfloat16, CLASSES)
     config, draw = plain.config, torch.Generator().manual_seed(1)
     inputs = {
         "hidden_states": torch.randn(1, 16, config.in_channels, generator=draw).bfloat16(),

@@ -2,7 +2,7 @@
 
 Planning; no torch. For a text the model first writes a small picture of about 256 codes, then one
 with a code for 32x32 pixels, of which alone the painter learns; beside pictures it writes the large
-one at once. The painter is diffusers' `GlmImagePipeline`, which `diptych-diffusers` brings.
+one at once. The painter is diffusers' `GlmImagePipeline`, which `diptych-autoregressive[glm]` brings.
 """
 
 from __future__ import annotations

@@ -22,6 +22,8 @@ from diptych.errors import InvalidInput, ProviderNotInstalled
 from diptych.events import Progress
 from diptych.image import Image
 from diptych.local import tensors
+from diptych.local.components import component
+from diptych.local.stepwise import stepwise
 
 from .decode import Begun, sequential
 from .family import Drawn, Event, Files, Job, Runtime
@@ -38,6 +40,16 @@ __all__ = ["GlmModel"]
 
 PARTS = ("tokenizer", "text_encoder", "vae", "transformer", "scheduler")
 """What the pipeline needs once the codes are there."""
+
+CLASSES = {
+    "AutoencoderKL": "diffusers.models.autoencoders.autoencoder_kl",
+    "ByT5Tokenizer": "transformers",
+    "FlowMatchEulerDiscreteScheduler": "diffusers.schedulers.scheduling_flow_match_euler_discrete",
+    "GlmImageProcessor": "transformers",
+    "GlmImageTransformer2DModel": "diffusers.models.transformers.transformer_glm_image",
+    "T5EncoderModel": "transformers",
+}
+"""The classes that its parts may name, and where they live."""
 
 FITS = 3
 """Times that a picture is brought to a size that the processor leaves as it is."""
@@ -231,11 +243,10 @@ class GlmModel:
         self,
         writer: Writer,
         pipeline: Callable[[], Any],
-        stepwise: Any,
         own: Mapping[str, float],
         speed: str,
     ) -> None:
-        self._writer, self._pipeline, self._stepwise = writer, pipeline, stepwise
+        self._writer, self._pipeline = writer, pipeline
         self._own, self._speed = own, speed
 
     @classmethod
@@ -243,20 +254,19 @@ class GlmModel:
         """Raises `ProviderNotInstalled` without diffusers, `InvalidInput` for weights that do not fit."""
         try:
             from diffusers import GlmImagePipeline
-            from diptych_diffusers.loading import component
-            from diptych_diffusers.stepwise import stepwise
         except ModuleNotFoundError as error:
             raise ProviderNotInstalled(
-                f"{files.ref} paints with a diffusion transformer; run: pip install diptych-diffusers"
+                f"{files.ref} paints with a diffusion transformer; run: "
+                "pip install 'diptych-autoregressive[glm]'"
             ) from error
         paths = [
             path for part in (WRITER, *PARTS) for path in (folder / part).glob("*.safetensors")
         ]
         check_memory(files.ref, paths, runtime.device, runtime.dtype)
         writer = Writer.load(
-            folder / WRITER, runtime, component(folder, "processor", runtime.dtype)
+            folder / WRITER, runtime, component(folder, "processor", runtime.dtype, CLASSES)
         )
-        parts = {name: component(folder, name, runtime.dtype) for name in PARTS}
+        parts = {name: component(folder, name, runtime.dtype, CLASSES) for name in PARTS}
         for part in parts.values():
             if isinstance(part, nn.Module):
                 part.to(runtime.device)
@@ -269,7 +279,7 @@ class GlmModel:
             pipe.set_progress_bar_config(disable=True)
             return pipe
 
-        return cls(writer, pipeline, stepwise, written_with(folder), runtime.speed)
+        return cls(writer, pipeline, written_with(folder), runtime.speed)
 
     def picture_bytes(self, payload: Mapping[str, Any]) -> int:
         rows, columns = int(payload["rows"]), int(payload["columns"])
@@ -336,7 +346,7 @@ class GlmModel:
             return images[0]
 
         around: Callable[[], AbstractContextManager[None]] = nullcontext
-        with closing(self._stepwise(call, around)) as running:
+        with closing(stepwise(call, around)) as running:
             while True:
                 try:
                     step = next(running)

@@ -19,7 +19,9 @@ from PIL import Image as pillow
 from diptych import pixels
 from diptych.errors import ConfigurationError, InvalidInput
 from diptych.image import Image
+from diptych.local.components import weights
 
+from .classes import CLASSES
 from .placing import blank
 
 if TYPE_CHECKING:
@@ -117,8 +119,6 @@ def controlnet(folder: Path, kind: str, dtype: torch.dtype, device: str) -> Any:
 
     Raises `ConfigurationError` for another model's, and for weights that are not safetensors.
     """
-    from .loading import weights
-
     try:
         config: Mapping[str, Any] = json.loads((folder / "config.json").read_text("utf-8"))
     except (OSError, ValueError):
@@ -127,7 +127,7 @@ def controlnet(folder: Path, kind: str, dtype: torch.dtype, device: str) -> Any:
         raise ConfigurationError(
             f"{folder} is a {config.get('_class_name')}, and this model needs a {kind}"
         )
-    return weights(folder, kind, dtype).to(device)
+    return weights(folder, kind, dtype, CLASSES).to(device)
 
 
 def union_mode(net: Any, kind: str) -> int | None:

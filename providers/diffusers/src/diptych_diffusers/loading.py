@@ -1,25 +1,17 @@
-"""Loading the components of a diffusers folder: safetensors only, no code from the folder.
-
-Class names in a folder's files are looked up in a table of our own and never imported by name.
-"""
+"""Loading a checkpoint: its parts, shared where they can be, and the engine that runs them."""
 
 from __future__ import annotations
 
-import importlib
-import json
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from diptych.errors import ConfigurationError, InvalidInput
+from diptych.errors import ConfigurationError
 from diptych.local import devices
 from diptych.local.checkpoints import Checkpoint
+from diptych.local.components import component, index
 from diptych.local.pool import content, pool
 
 from .cards import describe
@@ -36,14 +28,11 @@ from .speed import Pace
 from .stock import Stock
 from .zimage import ZImage
 
-__all__ = ["component", "index", "load", "weights"]
+__all__ = ["load"]
 
 _VOCABULARY_SLACK = 4096
 """A vocabulary is padded to a round size in the weights, by no more than this or half of it."""
 
-
-_LIGHT = ("Tokenizer", "Scheduler", "Processor", "Extractor")
-"""Parts of class names of components without weights."""
 
 _DENOISERS = ("transformer", "unet", "prior", "controlnet")
 
@@ -91,7 +80,7 @@ def load(
             Engine,
             own,
             described,
-            limit=limit or (1 if device == "cpu" else 8),
+            limit=limit,
             pace=pace,
         )
     lease.settle(parts)
@@ -114,11 +103,11 @@ class Lease:
         """
         entry = index(folder).get(name)
         if entry is None or not any((folder / name).glob("*.safetensors")):
-            return component(folder, name, dtype)
+            return component(folder, name, dtype, CLASSES)
         key: tuple[object, ...] = (id(self), name)
         if name not in _DENOISERS and self.placement.kind == "resident":
             key = (content(folder / name), entry[1], str(dtype), self.device)
-        return pool().hold(self, key, lambda: component(folder, name, dtype))
+        return pool().hold(self, key, lambda: component(folder, name, dtype, CLASSES))
 
     def settle(self, parts: dict[str, Any]) -> None:
         """See that the parts come to the device when they are needed; others make room for good."""
@@ -139,66 +128,6 @@ class Lease:
         pool().leave(self)
 
 
-def index(folder: Path) -> dict[str, Any]:
-    """The `model_index.json` of a folder. Raises `InvalidInput` for what is not one."""
-    path = folder / "model_index.json"
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InvalidInput(f"{folder} is no diffusers folder: {path.name}: {error}") from None
-    if not isinstance(value, dict) or not isinstance(value.get("_class_name"), str):
-        raise InvalidInput(
-            f"{path} names no pipeline class; folders with code of their own do not run"
-        )
-    return value
-
-
-def component(folder: Path, name: str, dtype: torch.dtype) -> Any:
-    """Load one component of a diffusers folder, on the CPU, with an explicit `dtype`.
-
-    None when the folder has none of that name. Raises `ConfigurationError` for a class that is not
-    in the table, and for files that are missing or not safetensors.
-    """
-    entry = index(folder).get(name)
-    if entry is None or entry[1] is None:
-        return None
-    kind = entry[1]
-    part = folder / name
-    if kind not in CLASSES:
-        raise ConfigurationError(
-            f"{folder}: {name} is a {kind}, which is not among the classes that are loaded"
-        )
-    if not part.is_dir():
-        raise ConfigurationError(f"{folder} lacks {name}/: the checkpoint is incomplete")
-    if any(word in kind for word in _LIGHT):
-        try:
-            with _quiet():
-                return _class(kind).from_pretrained(part, local_files_only=True)
-        except (OSError, ValueError) as error:
-            raise ConfigurationError(f"{part} cannot be loaded as a {kind}: {error}") from None
-    return weights(part, kind, dtype)
-
-
-def weights(folder: Path, kind: str, dtype: torch.dtype) -> Any:
-    """The module of class `kind` in `folder`, on the CPU. Raises `ConfigurationError` for pickles."""
-    if not any(folder.glob("*.safetensors")):
-        raise ConfigurationError(
-            f"{folder} holds no safetensors file; pickled weights (.bin, .pt) are not loaded, because "
-            "they can hold code: convert them first"
-        )
-    with _quiet():
-        return (
-            _class(kind)
-            .from_pretrained(folder, dtype=dtype, use_safetensors=True, local_files_only=True)
-            .eval()
-        )
-
-
-def _class(kind: str) -> Any:
-    module, _, other = CLASSES[kind].partition(":")
-    return getattr(importlib.import_module(module), other or kind)
-
-
 def check_tokenizer(tokenizer: Any, encoder: Any, where: str) -> None:
     """Refuse a tokenizer that does not belong to its encoder; one without files loads as an empty one."""
     size = encoder.config.get_text_config().vocab_size
@@ -208,22 +137,3 @@ def check_tokenizer(tokenizer: Any, encoder: Any, where: str) -> None:
             f"{where}: the tokenizer knows {len(tokenizer)} tokens and the text encoder {size}; "
             "the checkpoint's tokenizer files are missing or belong to another model"
         )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Libraries log and warn about what is not the user's doing while a model loads."""
-    from transformers.utils import logging as bars
-
-    logger, shown = logging.getLogger("diffusers"), bars.is_progress_bar_enabled()
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    bars.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
-        if shown:
-            bars.enable_progress_bar()

@@ -17,7 +17,9 @@ from PIL import Image as pillow
 from torch import Tensor
 
 from diptych.errors import ConfigurationError, InvalidInput
+from diptych.local.components import component, weights
 
+from .classes import CLASSES
 from .files import found, weights_in
 from .logs import listening
 
@@ -112,8 +114,6 @@ class References:
         return adapter
 
     def _encoder(self, name: str, file: Path, encoder: str | None) -> Any:
-        from .loading import weights
-
         if encoder is not None:
             folder = found(encoder, "extra")
         else:
@@ -126,19 +126,17 @@ class References:
                 f"extra: {name} needs the encoder of its pictures, and there is none in {folder}; name "
                 "it: extra={'image_encoder': 'org/name'}"
             )
-        return weights(folder, "CLIPVisionModelWithProjection", self.dtype).to(self.device)
+        return weights(folder, "CLIPVisionModelWithProjection", self.dtype, CLASSES).to(self.device)
 
     def redux(self, name: str, picture: pillow.Image, prompt: str) -> tuple[Tensor, Tensor]:
         """What FLUX.1 reads instead of a prompt: the prompt and the picture, in tokens and pooled."""
         import diffusers
 
-        from .loading import component
-
         key = ("redux", name)
         if key not in self._loaded:
             folder = found(name, "extra")
             names = ("image_encoder", "image_embedder", "feature_extractor")
-            made = {each: component(folder, each, self.dtype) for each in names}
+            made = {each: component(folder, each, self.dtype, CLASSES) for each in names}
             if any(part is None for part in made.values()):
                 raise ConfigurationError(f"extra: {folder} is no Redux model")
             for part in ("image_encoder", "image_embedder"):

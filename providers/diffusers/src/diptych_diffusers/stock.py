@@ -25,6 +25,7 @@ from diptych.cost import Cost
 from diptych.errors import ContentBlocked, Unavailable, UnsupportedOption
 from diptych.events import Preview, Progress
 from diptych.image import Image
+from diptych.local.stepwise import stepwise
 from diptych.notices import Notice
 from diptych.provider import Outcome
 
@@ -40,7 +41,6 @@ from .placing import blank, crop, grown, place, place_mask
 from .previews import preview
 from .recipe import Recipe
 from .references import References
-from .stepwise import stepwise
 from .strength import strength_of
 
 __all__ = ["Stock"]
