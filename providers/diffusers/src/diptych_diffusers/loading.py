@@ -80,7 +80,7 @@ def load(
             Engine,
             own,
             described,
-            limit=limit,
+            limit=limit or (1 if device == "cpu" else 8),
             pace=pace,
         )
     lease.settle(parts)
