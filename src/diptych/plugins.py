@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any
 
+from .address import check_address, may_receive_key
 from .cards import ModelCard
 from .errors import (
     ConfigurationError,
@@ -143,6 +143,8 @@ def configure(
                 )
     elif base_url is not None or api_key is not None:
         raise ConfigurationError(f"provider {name!r} runs on this machine: no api_key, no base_url")
+    if base_url is not None:
+        check_address("base_url", base_url)
     return kind, Settings(
         api_key=_key(kind, name, api_key, base_url),
         base_url=base_url,
@@ -175,17 +177,6 @@ def _key(kind: type[Provider], name: str, given: str | None, base_url: str | Non
             f"provider {name!r} needs a key: set {looked}, or pass api_key= to ImageClient"
         )
     return None
-
-
-def may_receive_key(url: str, hosts: Iterable[str]) -> bool:
-    """Whether `url` is https on one of `hosts`; a host that starts with a dot is a suffix."""
-    from urllib.parse import urlsplit
-
-    parts = urlsplit(url)
-    host = (parts.hostname or "").lower()
-    return parts.scheme == "https" and any(
-        host.endswith(each) if each.startswith(".") else host == each for each in hosts
-    )
 
 
 def default_model() -> str:

@@ -89,10 +89,7 @@ def test_uploads_go_to_fals_store_only() -> None:
     assert not OWN.may_store(httpx.URL("https://v3.fal.media"), BASE)
 
 
-@pytest.mark.parametrize(
-    "nonsense",
-    ["127.0.0.1:80", "ftp://a.b", "https://", "https://k@fal.run", "https://a.b/?x=1", ""],
-)
-def test_a_base_url_that_cannot_be_used_is_told_at_once(nonsense: str) -> None:
+@pytest.mark.parametrize("nonsense", ["https://k@fal.run", "https://a.b/?x=1"])
+def test_a_base_url_has_no_user_and_no_query(nonsense: str) -> None:
     with pytest.raises(ConfigurationError, match="base_url"):
         Hosts.of(nonsense)

@@ -17,9 +17,10 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from .. import __version__
+from ..address import may_receive_key
 from ..errors import DiptychError, RetiredModel
 from ..planner import lifecycle
-from ..plugins import ProviderInfo, describe, load, may_receive_key, providers
+from ..plugins import ProviderInfo, describe, load, providers
 from ..provider import Provider, Settings
 from .facts import table
 from .terminal import emit

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
+from diptych.address import check_address, may_receive_key
 from diptych.errors import InvalidInput, MissingCredentials
 from diptych.image import Image
 from diptych.keys import Secret
 from diptych.plan import Call
-from diptych.plugins import may_receive_key
 from diptych.provider import Settings
 from diptych.sniff import MAX_BYTES
 
@@ -216,6 +216,8 @@ AZURE_HOSTS = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.a
 def _check_azure(settings: Settings) -> None:
     """Raises `InvalidInput` for settings that name no service, or one that must not have the key."""
     base_url, endpoint = settings.base_url, settings.options.get("azure_endpoint")
+    if endpoint:
+        check_address("azure_endpoint", endpoint)
     if not (base_url or endpoint):
         raise InvalidInput("Azure needs azure_endpoint='https://<resource>.openai.azure.com'")
     # The core has checked base_url= alone for a key from the environment.
