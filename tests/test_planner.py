@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image as Pillow
 
-from diptych import Image, Mask
+from diptych import Control, Image, Mask
 from diptych.cards import EditMode, Lifecycle, ModelCard, Option, Paradigm, refused
 from diptych.errors import InvalidInput, RetiredModel, UnsupportedOption
 from diptych.plan import Finish
@@ -89,6 +89,15 @@ def test_what_no_row_fits_is_refused_with_what_there_is(edits, options, names):
 def test_a_model_that_only_edits_says_so():
     with pytest.raises(UnsupportedOption, match=r"edit\(image, prompt\)"):
         choose(card(INSTRUCT, generates=False), Request.build("a fox"), None)
+
+
+def test_a_model_that_follows_control_images_says_so():
+    follower = card(generates=False, needs_control=True)
+    with pytest.raises(UnsupportedOption, match="needs a control image") as error:
+        choose(follower, Request.build("a fox"), None)
+    assert error.value.option == "controls"
+    edges = Control("canny", picture())
+    assert choose(follower, Request.build("a fox", controls=[edges]), None)[0] is None
 
 
 def test_a_mode_without_a_picture_is_refused():

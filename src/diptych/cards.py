@@ -93,7 +93,8 @@ class Lifecycle:
 class ModelCard:
     """What is known of a model.
 
-    `options` names every option of `Request` that the model takes or translates, and may name
+    `generates` says whether a text alone makes a picture; with `needs_control`, a text and a control
+    image do. `options` names every option of `Request` that the model takes or translates, and may name
     refused ones to say why; an option that a known card does not name is refused. `known=False`
     marks the permissive card of a model nobody has described: what it does not name is passed
     through with a notice. `max_n` is how many pictures one paid call returns (more are split into
@@ -104,6 +105,7 @@ class ModelCard:
     ref: str
     paradigm: Paradigm
     generates: bool = True
+    needs_control: bool = False
     edits: frozenset[EditMode] = frozenset()
     options: Mapping[str, Option] = field(default_factory=dict)
     sizes: Sizes = field(default_factory=Sizes)
@@ -132,6 +134,7 @@ class ModelCard:
             "ref": self.ref,
             "paradigm": str(self.paradigm),
             "generates": self.generates,
+            "needs_control": self.needs_control,
             "edits": sorted(str(mode) for mode in self.edits),
             "options": {name: option.to_dict() for name, option in sorted(self.options.items())},
             "sizes": self.sizes.to_dict(),

@@ -143,7 +143,12 @@ _EXPANDED = (EditMode.OUTPAINT, EditMode.INPAINT)
 
 
 def _from_text(card: ModelCard, request: Request) -> tuple[None, str]:
-    if not card.generates:
+    if card.needs_control and not request.controls:
+        raise UnsupportedOption(
+            f"{card.ref} needs a control image; give controls=[Control(kind, image)]",
+            option="controls",
+        )
+    if not (card.generates or card.needs_control):
         raise UnsupportedOption(
             f"{card.ref} needs a picture to work on; use edit(image, prompt)", option="image"
         )

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from transformers import GlmImageProcessor
 
 from diptych import Image, ImageClient
 
@@ -67,8 +68,18 @@ def picture(width: int, height: int) -> Image:
 
 @pytest.fixture(scope="session")
 def small() -> Iterator[None]:
-    """The pipelines of Qwen-Image-Edit read every picture at a megapixel: at a 256th of it here."""
+    """What pipelines do at full size alone, small.
+
+    Those of Qwen-Image-Edit read every picture at a megapixel: at a 256th of it here. GLM-Image's
+    writer begins with a sketch of 16 x 16 codes: of one here.
+    """
     with pytest.MonkeyPatch.context() as patch:
+        shape = GlmImageProcessor._get_target_shape
+        patch.setattr(
+            GlmImageProcessor,
+            "_get_target_shape",
+            lambda *a, **size: (*shape(*a, **size)[:2], 1, 1),
+        )
         for module, more in (("edit", (None,)), ("edit_inpaint", (None,)), ("edit_plus", ())):
             where = f"diffusers.pipelines.qwenimage.pipeline_qwenimage_{module}"
             patch.setattr(f"{where}.calculate_dimensions", partial(_dimensions, more))

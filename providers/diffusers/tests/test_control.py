@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from diptych_diffusers.control import canny
 
-from diptych import ConfigurationError, Control, Image, InvalidInput, Mask, UnsupportedOption
+from diptych import (
+    ConfigurationError,
+    Control,
+    Image,
+    ImageClient,
+    InvalidInput,
+    Mask,
+    UnsupportedOption,
+)
 
 from . import tiny
 from .conftest import Checkpoints, Clients, picture
@@ -162,10 +171,26 @@ def test_what_a_control_checkpoint_cannot_do_is_refused(
     assert error.value.option == "controls"
 
 
+def test_a_control_checkpoint_asks_for_its_image(
+    client: Clients, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))  # where the repository is not
+    with ImageClient("diffusers/black-forest-labs/FLUX.1-Depth-dev") as depth:
+        for model in (client("flux-control"), depth):
+            assert not model.describe().generates
+            for ask in (model.plan, partial(model.plan_edit, picture(64, 64), mode="img2img")):
+                with pytest.raises(UnsupportedOption, match="control image") as error:
+                    ask("a fox")
+                assert error.value.option == "controls"
+        assert depth.plan("a fox", controls=[Control("depth", edges())]).calls
+        with pytest.raises(UnsupportedOption, match="cannot control"):
+            depth.plan_edit(picture(64, 64), "a fox", mode="control")
+
+
 def test_the_structure_of_a_picture_is_kept_where_the_kind_is_edges(
     checkpoint: Checkpoints, client: Clients, tmp_path: Path
 ) -> None:
-    with pytest.raises(UnsupportedOption, match="kind"):
+    with pytest.raises(UnsupportedOption, match="cannot control"):
         client("flux-control").plan_edit(picture(64, 64), "a cat in the snow", mode="control")
     folder = tmp_path / "canny"
     tiny.build("flux-control", folder)

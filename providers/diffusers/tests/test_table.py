@@ -49,17 +49,24 @@ def cells(
 ) -> dict[str, dict[str, str]]:
     """What each task of each family came to: "own", "stock", or why it is refused."""
     found: dict[str, dict[str, str]] = {}
-    for kind in families():
-        if kind.name not in tiny.FAMILIES:
-            continue
-        folder, net = checkpoint(kind.name), ""
-        if kind.controlnet:
-            net = str(tiny.controlnet(kind.controlnet, tmp_path_factory.mktemp("net"), folder))
-        with ImageClient(f"diffusers/{folder}", device="cpu", timeout=600) as model:
-            tried = {task: _tried(model, task, net) for task in TRIES}
-            for task, why in kind.cannot.items():
-                tried["control image" if task == "control" else task] = why
-            found[kind.name] = tried
+    cache = tmp_path_factory.mktemp("hub")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_HUB_CACHE", str(cache))
+        for kind in families():
+            if not kind.known:
+                continue
+            name, net = kind.name, ""
+            if name in tiny.REPOSITORIES:
+                repository, name = tiny.download(kind.name, cache), tiny.REPOSITORIES[name][1]
+            folder = checkpoint(name)
+            if kind.controlnet:
+                net = str(tiny.controlnet(kind.controlnet, tmp_path_factory.mktemp("net"), folder))
+            place = repository if kind.name in tiny.REPOSITORIES else folder
+            with ImageClient(f"diffusers/{place}", device="cpu", timeout=600) as model:
+                tried = {task: _tried(model, task, net) for task in TRIES}
+                for task, why in kind.cannot.items():
+                    tried["control image" if task == "control" else task] = why
+                found[kind.name] = tried
     return found
 
 
@@ -90,24 +97,17 @@ def _page(cells: dict[str, dict[str, str]]) -> str:
 
     head = ["family", *TRIES, "LoRA", "references"]
     lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
-    untried = []
     for kind in sorted(families(), key=lambda each: each.title):
-        if kind.name in cells:
+        if kind.known:
             values = [cell(cells[kind.name][task]) for task in TRIES]
             extras = ["yes" if kind.lora else "no", _references(kind)]
             lines.append("| " + " | ".join([kind.title, *values, *extras]) + " |")
-        elif kind.known:
-            able = ", ".join(f"{task} ({name})" for task, name in kind.tasks.items())
-            if not kind.pipelines:  # known by its repository alone
-                able = "as the family whose pipelines it has, with other defaults"
-            untried.append(f"* {kind.title}: {able}")
     notes = [f"{number}. {reason}." for reason, number in reasons.items()]
     hub = [f"* `diffusers/{name}`" for name in sorted(known())]
     refused = [f"* `{name}`: {reason}." for name, reason in sorted(_refused().items())]
     return INTRODUCTION.format(
         table="\n".join(lines),
         notes="\n".join(notes),
-        untried="\n".join(untried),
         refused="\n".join(refused),
         hub="\n".join(hub),
     )
@@ -151,6 +151,9 @@ Reasons:
 
 {notes}
 
+A pipeline that no row describes is run as text to image, with a notice, when diffusers itself exports it and
+the classes of its parts are known.
+
 ## Adapters, control images, references
 
 * `adapters=[LoRA(path, scale)]`: a safetensors file, a folder or a repository of the Hub (`org/name`,
@@ -166,15 +169,6 @@ Reasons:
 * `references=[Reference(image, weight)]`: read beside the picture by the families with a number above. Others need
   `extra={{"ip_adapter": "org/name/file.safetensors"}}`, perhaps with `"image_encoder"`, or for FLUX.1
   `extra={{"redux": "org/name"}}`.
-
-## Described, not tried here
-
-Their pipelines need parts that have no tiny form yet, or differ from a family above in their settings alone.
-
-{untried}
-
-A pipeline that no row describes is run as text to image, with a notice, when diffusers itself exports it and
-the classes of its parts are known.
 
 ## Refused as a whole
 

@@ -16,14 +16,12 @@ from typing import Any
 import torch
 from diffusers import (
     AutoencoderDC,
-    AutoencoderKL,
     AutoencoderKLFlux2,
     AutoencoderKLQwenImage,
     ChromaTransformer2DModel,
     ControlNetModel,
     DPMSolverMultistepScheduler,
     EulerDiscreteScheduler,
-    FlowMatchEulerDiscreteScheduler,
     Flux2Transformer2DModel,
     FluxControlNetModel,
     FluxTransformer2DModel,
@@ -42,145 +40,46 @@ from diffusers import (
 from diffusers.pipelines.flux.modeling_flux import ReduxImageEncoder
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 from safetensors.torch import save_file
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import (
     CLIPConfig,
-    CLIPTextConfig,
-    CLIPTextModel,
-    CLIPTextModelWithProjection,
     CLIPVisionConfig,
     CLIPVisionModelWithProjection,
     Gemma2Config,
     Gemma2Model,
-    PreTrainedTokenizerFast,
-    Qwen2_5_VLConfig,
-    Qwen2_5_VLForConditionalGeneration,
-    Qwen3Config,
-    Qwen3Model,
     SiglipVisionConfig,
     SiglipVisionModel,
-    T5Config,
-    T5EncoderModel,
 )
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
-from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
+
+from . import tinyrest
+from .tinyparts import (
+    SIZE,
+    WIDTH,
+    Parts,
+    Pictures,
+    clip,
+    flow,
+    qwen3,
+    qwen3_lm,
+    qwen_vl,
+    t5,
+    tokenizer,
+    vae,
+)
 
 __all__ = [
     "FAMILIES",
+    "REPOSITORIES",
     "SIZE",
     "build",
     "controlnet",
+    "download",
     "ip_adapter",
     "lora",
     "redux",
     "safety_checker",
 ]
-
-SIZE = 64
-"""Side of the pictures that the checkpoints draw by default; steps by default are 2."""
-
-BYTES = 256
-WIDTH = 32
-
-Parts = dict[str, Any]
-
-
-def tokenizer(limit: int, *, kind: str = "clip", vocabulary: int = BYTES + 16) -> Any:
-    """One token per byte, with the special tokens of CLIP, T5 or a chat model."""
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    special = {
-        "clip": ["<|startoftext|>", "<|endoftext|>"],
-        "t5": ["<pad>", "</s>"],
-        "chat": [
-            "<|endoftext|>",
-            "<|im_start|>",
-            "<|im_end|>",
-            "<|vision_start|>",
-            "<|vision_end|>",
-            "<|image_pad|>",
-            "<|video_pad|>",
-        ],
-    }[kind]
-    names = special + letters
-    names += [f"<unused{each}>" for each in range(vocabulary - len(names))]
-    core = Tokenizer(models.BPE({name: at for at, name in enumerate(names)}, merges=[]))
-    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    core.decoder = decoders.ByteLevel()
-    ends = {"clip": "<|startoftext|> $A <|endoftext|>", "t5": "$A </s>"}
-    if kind in ends:
-        core.post_processor = processors.TemplateProcessing(
-            single=ends[kind], special_tokens=[(each, names.index(each)) for each in special]
-        )
-    named = {
-        "clip": {"bos_token": special[0], "eos_token": special[1], "pad_token": special[1]},
-        "t5": {"eos_token": "</s>", "pad_token": "<pad>"},
-        "chat": {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"},
-    }[kind]
-    made = PreTrainedTokenizerFast(tokenizer_object=core, model_max_length=limit, **named)
-    if kind == "chat":
-        made.add_special_tokens({"additional_special_tokens": special[1:]})
-        made.chat_template = CHAT
-    return made
-
-
-CHAT = (
-    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n"
-    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
-
-
-def clip(*, projected: bool = False, width: int = WIDTH) -> Any:
-    config = CLIPTextConfig(
-        vocab_size=BYTES + 16,
-        hidden_size=width,
-        intermediate_size=2 * width,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        max_position_embeddings=77,
-        projection_dim=width,
-        bos_token_id=0,
-        eos_token_id=1,
-        pad_token_id=1,
-    )
-    return (CLIPTextModelWithProjection if projected else CLIPTextModel)(config)
-
-
-def t5(width: int = WIDTH) -> Any:
-    config = T5Config(
-        vocab_size=BYTES + 16,
-        d_model=width,
-        d_ff=2 * width,
-        d_kv=8,
-        num_layers=2,
-        num_heads=4,
-        feed_forward_proj="gated-gelu",
-    )
-    return T5EncoderModel(config)
-
-
-def flow(**settings: Any) -> Any:
-    return FlowMatchEulerDiscreteScheduler(
-        **{"shift": 3.0, "use_dynamic_shifting": True, "num_train_timesteps": 1000} | settings
-    )
-
-
-def vae(channels: int = 4, **settings: Any) -> Any:
-    blocks = 4
-    defaults = {
-        "block_out_channels": [8] * blocks,
-        "down_block_types": ["DownEncoderBlock2D"] * blocks,
-        "up_block_types": ["UpDecoderBlock2D"] * blocks,
-        "layers_per_block": 1,
-        "latent_channels": channels,
-        "norm_num_groups": 4,
-        "sample_size": SIZE,
-        "use_quant_conv": False,
-        "use_post_quant_conv": False,
-        "scaling_factor": 0.9,
-        "shift_factor": 0.05,
-    }
-    return AutoencoderKL(**defaults | settings)
 
 
 def flux(
@@ -268,69 +167,8 @@ def qwen(pipeline: str = "QwenImagePipeline") -> tuple[str, Parts]:
         ),
     }
     if "Edit" in pipeline:
-        parts["processor"] = Processor(words)
+        parts["processor"] = Pictures(words)
     return pipeline, parts
-
-
-class Processor:
-    """The files of a `Qwen2_5_VLProcessor`, which cannot be made without torchvision."""
-
-    def __init__(self, words: Any) -> None:
-        self.words = words
-
-    def save_pretrained(self, folder: Path) -> None:
-        self.words.save_pretrained(folder)
-        pictures = Qwen2VLImageProcessorPil(min_pixels=28 * 28, max_pixels=56 * 56)
-        pictures.save_pretrained(folder)
-
-
-def qwen_vl(words: Any) -> Any:
-    at = words.convert_tokens_to_ids
-    config = Qwen2_5_VLConfig(
-        text_config={
-            "vocab_size": len(words),
-            "hidden_size": WIDTH,
-            "intermediate_size": 2 * WIDTH,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 2,
-            "num_key_value_heads": 2,
-            "rope_scaling": {"type": "mrope", "mrope_section": [2, 3, 3]},
-            "rope_theta": 1e6,
-            "max_position_embeddings": 4096,
-            "bos_token_id": at("<|endoftext|>"),
-            "eos_token_id": at("<|im_end|>"),
-        },
-        vision_config={
-            "depth": 1,
-            "hidden_size": 16,
-            "intermediate_size": 32,
-            "num_heads": 2,
-            "out_hidden_size": WIDTH,
-            "patch_size": 14,
-            "fullatt_block_indexes": [0],
-            "window_size": 28,
-        },
-        image_token_id=at("<|image_pad|>"),
-        video_token_id=at("<|video_pad|>"),
-        vision_start_token_id=at("<|vision_start|>"),
-        vision_end_token_id=at("<|vision_end|>"),
-    )
-    return Qwen2_5_VLForConditionalGeneration(config)
-
-
-def qwen3(words: Any, layers: int = 2) -> Any:
-    return Qwen3Model(
-        Qwen3Config(
-            vocab_size=len(words),
-            hidden_size=WIDTH,
-            intermediate_size=2 * WIDTH,
-            num_hidden_layers=layers,
-            num_attention_heads=2,
-            num_key_value_heads=2,
-            head_dim=16,
-            max_position_embeddings=2048,
-        )
-    )
 
 
 def z_image() -> tuple[str, Parts]:
@@ -445,12 +283,6 @@ def flux2(pipeline: str = "Flux2KleinPipeline") -> tuple[str, Parts]:
     }
 
 
-def qwen3_lm(words: Any, layers: int) -> Any:
-    from transformers import Qwen3ForCausalLM
-
-    return Qwen3ForCausalLM(qwen3(words, layers).config)
-
-
 def chroma() -> tuple[str, Parts]:
     return "ChromaPipeline", {
         "scheduler": flow(shift=1.0, use_dynamic_shifting=False),
@@ -555,6 +387,7 @@ FAMILIES: Mapping[str, Callable[[], tuple[str, Parts]]] = {
     "chroma": chroma,
     "sana": sana,
     "sana-sprint": lambda: sana("SanaSprintPipeline"),
+    **tinyrest.FAMILIES,
 }
 """The families that have a tiny checkpoint, by their names in families.toml."""
 
@@ -563,6 +396,28 @@ SETTINGS: Mapping[str, dict[str, Any]] = {
     "flux2-klein-distilled": {"is_distilled": True},
     "sd": {"requires_safety_checker": False},
 }
+
+
+REPOSITORIES: Mapping[str, tuple[str, str]] = {
+    "sd-turbo": ("stabilityai/sd-turbo", "sd"),
+    "sdxl-turbo": ("stabilityai/sdxl-turbo", "sdxl"),
+    "sd3-turbo": ("stabilityai/stable-diffusion-3.5-large-turbo", "sd3"),
+    "z-image-turbo": ("Tongyi-MAI/Z-Image-Turbo", "z-image"),
+}
+"""The families that are known by their repository alone, and the family whose parts they have."""
+
+
+def download(name: str, cache: Path) -> str:
+    """Put a tiny checkpoint of a family in `REPOSITORIES` into a cache of the Hub; its repository."""
+    repository, parts = REPOSITORIES[name]
+    place = cache / f"models--{repository.replace('/', '--')}"
+    snapshot = place / "snapshots" / "main"
+    snapshot.mkdir(parents=True)
+    (place / "refs").mkdir()
+    (place / "refs" / "main").write_text("main")
+    build(parts, snapshot)
+    (snapshot / "diptych.json").write_text(json.dumps({"size": SIZE}))
+    return repository
 
 
 def build(name: str, folder: Path) -> Path:
@@ -577,9 +432,9 @@ def build(name: str, folder: Path) -> Path:
             index[part] = [None, None]
             if value is not None:
                 library = type(value).__module__.partition(".")[0]
-                index[part] = [library, type(value).__name__]
-                if isinstance(value, Processor):
-                    index[part] = ["transformers", "Qwen2_5_VLProcessor"]
+                index[part] = [library, type(value).__name__.removesuffix("Pil")]
+                if isinstance(value, Pictures):
+                    index[part] = ["transformers", value.kind]
                 value.save_pretrained(folder / part)
     (folder / "model_index.json").write_text(json.dumps(index, indent=1))
     defaults = {"num_inference_steps": 2}

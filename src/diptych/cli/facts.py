@@ -93,7 +93,9 @@ def _lines(card: ModelCard) -> list[str]:
     if card.note:
         lines.append(f"  {card.note}")
     facts = {
-        "generates": "yes" if card.generates else "no, it needs a picture",
+        "generates": "yes"
+        if card.generates
+        else f"no, it needs a {'control image' if card.needs_control else 'picture'}",
         "edits": ", ".join(sorted(card.edits)) or "no",
         "sizes": str(card.sizes),
         "references": f"up to {card.max_references}" if card.max_references else "no",

@@ -5,7 +5,7 @@ No weights, no torch, no network; a few milliseconds.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -59,6 +59,8 @@ class Described:
     def defaults(self) -> Mapping[str, Any]:
         """Steps, guidance and so on: the side-car's, the publisher's, the family's."""
         found = dict(self.family.defaults)
+        if self.sigmas:
+            found["steps"] = len(self.sigmas)
         for name in ("steps", "guidance"):
             if (value := getattr(self.known, name)) is not None:
                 found[name] = value
@@ -69,6 +71,11 @@ class Described:
         if argument in own:
             found["guidance"] = own[argument]
         return found
+
+    @property
+    def sigmas(self) -> Sequence[float] | None:
+        """The noise levels that the checkpoint was distilled to run at, when it names them."""
+        return None if self.facts is None else self.facts.settings.get("sample_sigmas")
 
     @property
     def control(self) -> str | None:
@@ -137,7 +144,8 @@ def _card(model: Described, ref: str) -> ModelCard:
         ref=ref,
         paradigm=Paradigm.HYBRID if kind.name == "glm-image" else Paradigm.DIFFUSION,
         generates=kind.generates,
-        edits=_edits(kind),
+        needs_control=kind.needs_control,
+        edits=_edits(model),
         options=_options(model),
         sizes=_sizes(model),
         max_references=_references(kind),
@@ -151,7 +159,8 @@ def _card(model: Described, ref: str) -> ModelCard:
 
 def _note(model: Described) -> str:
     if model.family.known:
-        return model.family.title
+        cannot = [f"no {task}: {why}" for task, why in model.family.cannot.items()]
+        return "; ".join([model.family.title, *cannot])
     if model.facts is None:
         return "not on this machine: what it can do is known once it is downloaded"
     return f"{model.facts.pipeline} is not in diptych's table; it is run as text to image"
@@ -166,11 +175,12 @@ _MODES: dict[Task, EditMode] = {
 }
 
 
-def _edits(kind: Family) -> frozenset[EditMode]:
+def _edits(model: Described) -> frozenset[EditMode]:
+    kind = model.family
     modes = {_MODES[task] for task in kind.tasks if task in _MODES}
     if kind.native:
         modes.add(EditMode.INVERT)
-    if kind.concat:
+    if kind.concat and model.control == "canny":  # edges are all that is computed here
         modes.add(EditMode.CONTROL)
     return frozenset(modes)
 
@@ -206,9 +216,10 @@ def _options(model: Described) -> dict[str, Option]:
         else refused("it is distilled to run without guidance, and would ignore the number"),
         "negative_prompt": _negative(kind),
     }
-    if EditMode.IMG2IMG in _edits(kind) or EditMode.INPAINT in _edits(kind):
+    edits = _edits(model)
+    if EditMode.IMG2IMG in edits or EditMode.INPAINT in edits:
         options["change"] = Option(low=0, high=1, note="the part of the noise that is added")
-    if EditMode.INPAINT in _edits(kind):
+    if EditMode.INPAINT in edits:
         options["mask"] = Option(note="white is painted; the rest is put back")
         options["expand"] = Option(note="the border is inpainted")
     if kind.lora:

@@ -6,6 +6,7 @@ Needs the JSON files of a checkpoint alone: no weights, no torch, a few millisec
 from __future__ import annotations
 
 import json
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -89,11 +90,12 @@ class Family:
     text: Mapping[str, int] = field(default_factory=dict)
     references: int = 0
     native_references: bool = False
+    proportions: int = 0
+    alpha: bool = False
     controlnet: str = ""
     concat: bool = False
     lora: bool = True
     ip_adapter: bool = False
-    callback: bool = True
     previews: bool = True
     passes: tuple[str, ...] = ()
     samplers: tuple[str, ...] = ()
@@ -108,8 +110,13 @@ class Family:
 
     @property
     def generates(self) -> bool:
-        """Whether it makes a picture from a text (and perhaps a control image) alone."""
-        return "generate" in self.tasks or "control" in self.tasks
+        """Whether it makes a picture from a text alone."""
+        return "generate" in self.tasks
+
+    @property
+    def needs_control(self) -> bool:
+        """Whether it makes a picture from a text and a control image, and from no text alone."""
+        return "control" in self.tasks and not self.generates
 
     def guidance_argument(self) -> str:
         """What the stock call names the number that `guidance` means; "" when it has none."""
@@ -228,7 +235,7 @@ def facts(folder: Path) -> Facts:
             "own is not run; use a checkpoint of one of diffusers' own pipelines"
         )
     present = frozenset(
-        part for part, value in index.items() if isinstance(value, list) and value[-1] is not None
+        part for part, value in index.items() if _names_a_class(value) and value[1] is not None
     )
     body = next((part for part in ("transformer", "unet") if part in present), None)
     denoiser = (_json(folder / body / "config.json") or {}) if body is not None else {}
@@ -249,9 +256,14 @@ def facts(folder: Path) -> Facts:
         settings={
             part: value
             for part, value in index.items()
-            if not part.startswith("_") and isinstance(value, bool | int | float | str)
+            if not part.startswith("_") and value is not None and not _names_a_class(value)
         },
     )
+
+
+def _names_a_class(value: Any) -> bool:
+    """Whether an entry of an index is a part, as [library, class], or one that is left out."""
+    return isinstance(value, list) and len(value) == 2 and not isinstance(value[1], int | float)
 
 
 def _inputs(denoiser: Mapping[str, Any]) -> Literal["plain", "doubled", "masked"]:
@@ -268,6 +280,9 @@ def _sides(
     """The configured side in pixels and the longest side, where the denoiser's settings tell."""
     sample, patch = denoiser.get("sample_size"), denoiser.get("patch_size", 1)
     table = denoiser.get("pos_embed_max_size")
+    if denoiser.get("_class_name") == "AuraFlowTransformer2DModel":
+        # Its table counts all patches of a square, and its size is a default of the class.
+        sample, table = None, math.isqrt(table) if isinstance(table, int) else None
     side = sample * factor if isinstance(sample, int) else None
     longest = table * patch * factor if isinstance(table, int) and isinstance(patch, int) else None
     return side, longest

@@ -18,6 +18,7 @@ _EXPECTED = (
     "is not in the range",
     "longer than the specified maximum",
     "should be kept in float32",
+    "have to be in `processor_kwargs`",  # how diffusers calls transformers
 )
 
 

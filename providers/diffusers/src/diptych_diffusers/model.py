@@ -62,6 +62,7 @@ class Model:
             controls=job.controls,
             references=[each.get("weight") for each in job.references],
             adapters=[each["path"] for each in job.adapters],
+            read=[each["image"].size for each in job.references],
             extra=job.extra,
         )
         wanted = worn(job.adapters)

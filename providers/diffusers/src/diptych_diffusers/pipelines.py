@@ -38,9 +38,24 @@ def pipeline(name: str, parts: Mapping[str, Any], settings: Mapping[str, Any]) -
     }
     if "requires_safety_checker" in wanted and given.get("safety_checker") is None:
         given["requires_safety_checker"] = False
+    if name == "ZImageOmniPipeline" and given.get("vae") is not None:
+        given["vae"] = _OwnType(given["vae"])
     made = kind(**given)
     made.set_progress_bar_config(disable=True)
     return made
+
+
+class _OwnType:
+    """An autoencoder that is given pictures in bfloat16, whatever its own type is."""
+
+    def __init__(self, vae: Any) -> None:
+        self._vae = vae
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._vae, name)
+
+    def encode(self, picture: Any) -> Any:
+        return self._vae.encode(picture.to(self._vae.dtype))
 
 
 _SAMPLERS = {

@@ -16,9 +16,11 @@ from .geometry import Canvas
 __all__ = ["blank", "crop", "grown", "place", "place_mask"]
 
 
-def blank(image: Image) -> pillow.Image:
-    """The upright picture in RGB, transparent parts over white."""
+def blank(image: Image, *, alpha: bool = False) -> pillow.Image:
+    """The upright picture in RGB, transparent parts over white, or with `alpha` as they are."""
     picture = image._rgb()
+    if alpha and picture.mode == "RGBA":
+        return picture
     if picture.mode == "RGBA":
         picture = pillow.alpha_composite(pillow.new("RGBA", picture.size, "white"), picture)
     return picture.convert("RGB")
@@ -33,9 +35,9 @@ def grown(picture: pillow.Image, side: int = 64) -> pillow.Image:
     return picture.resize((width, height), pillow.Resampling.LANCZOS)
 
 
-def place(image: Image, canvas: Canvas) -> pillow.Image:
-    """The picture in RGB at the size that is drawn: resized as a whole, its border repeated."""
-    picture = blank(image)
+def place(image: Image, canvas: Canvas, *, alpha: bool = False) -> pillow.Image:
+    """The picture, as `blank` makes it, at the size that is drawn: resized as a whole, its border repeated."""
+    picture = blank(image, alpha=alpha)
     if picture.size != canvas.inner:
         picture = picture.resize(canvas.inner, pillow.Resampling.LANCZOS)
     return pillow.fromarray(np.pad(np.asarray(picture), (*_borders(canvas), (0, 0)), mode="edge"))

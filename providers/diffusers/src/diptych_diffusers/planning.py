@@ -65,6 +65,11 @@ def plan_of(request: Request, model: Described, speed: str = "exact") -> Plan:
         controls=[_fields(each) for each in request.controls],
         references=[each.weight for each in request.references],
         adapters=[each.path for each in request.adapters],
+        read=[
+            each.image.size
+            for each in request.references
+            if isinstance(each.image, Image) and each.image.is_fetched
+        ],
         extra=request.extra,
     )
     call = Call(

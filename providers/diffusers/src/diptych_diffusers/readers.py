@@ -1,7 +1,7 @@
-"""What prepares pictures and words for Qwen's vision model, without torchvision.
+"""What prepares pictures and words for Qwen's vision models, without torchvision.
 
-transformers' own `Qwen2_5_VLProcessor` reads videos too and cannot be made where torchvision is not
-installed. This one reads pictures alone, to the same numbers.
+transformers' own `Qwen2_5_VLProcessor` and `Qwen3VLProcessor` read videos too and cannot be made where
+torchvision is not installed. This one reads pictures alone, to the same numbers.
 """
 
 from __future__ import annotations
@@ -41,7 +41,11 @@ class PictureReader:
         images: pillow.Image | Sequence[Any] | None = None,
         **settings: Any,
     ) -> Any:
-        """`input_ids`, `attention_mask`, and with pictures `pixel_values` and `image_grid_thw`."""
+        """`input_ids`, `attention_mask`, and with pictures `pixel_values` and `image_grid_thw`.
+
+        `mm_token_type_ids` is 1 where a token stands for a part of a picture, 0 elsewhere.
+        """
+        import torch
         from transformers import BatchFeature
 
         texts = [text] if isinstance(text, str) else list(text)
@@ -51,7 +55,15 @@ class PictureReader:
             grids = iter(seen["image_grid_thw"].prod(-1).tolist())
             cell = self.pictures.merge_size**2
             texts = [_filled(each, grids, cell) for each in texts]
-        return BatchFeature({**self.tokenizer(texts, **settings), **seen})
+        words = self.tokenizer(texts, **settings)
+        if seen:
+            place = self.tokenizer.convert_tokens_to_ids(PLACE)
+            seen["mm_token_type_ids"] = (torch.as_tensor(words["input_ids"]) == place).long()
+        return BatchFeature({**words, **seen})
+
+    def apply_chat_template(self, messages: Sequence[Any], **settings: Any) -> Any:
+        """The messages of one conversation as a batch of one: its text, or with `tokenize` its tokens."""
+        return self.tokenizer.apply_chat_template([messages], **settings)
 
 
 def _filled(text: str, grids: Any, cell: int) -> str:

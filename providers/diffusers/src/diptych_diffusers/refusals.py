@@ -36,11 +36,13 @@ def check(
     references: Sequence[float | None],
     adapters: Sequence[str],
     extra: Mapping[str, Any],
+    read: Sequence[Size] = (),
 ) -> None:
     """Refuse what would have no effect or another than the one that is meant.
 
     `mode` is "generate" or an `EditMode`, `image` the size of the picture to edit, `adapters` the
-    paths of LoRAs, `references` the weights of the references; `controls` have the fields of `Control`, as a mapping. Raises `UnsupportedOption`
+    paths of LoRAs, `references` the weights of the references and `read` the sizes of those pictures
+    that are known; `controls` have the fields of `Control`, as a mapping. Raises `UnsupportedOption`
     or `InvalidInput`.
     """
     _check_extra(model, extra)
@@ -52,6 +54,8 @@ def check(
     if image is not None and size is not None and mode != "instruct":
         _check_proportions(image, size)
     _check_references(model, references, extra)
+    for shape in (*read, *([image] if image is not None and mode == "instruct" else [])):
+        _check_shape(model, shape)
     if not model.family.known:
         return
     if model.family.guidance == "embedded" and "true_cfg_scale" in extra:
@@ -161,6 +165,15 @@ def _check_proportions(image: Size, size: Size) -> None:
         raise InvalidInput(
             f"size={size[0]}x{size[1]} has other proportions than the picture, {image[0]}x{image[1]}, "
             "which would be distorted; leave size and aspect out, crop the picture, or use expand="
+        )
+
+
+def _check_shape(model: Described, size: Size) -> None:
+    most = model.family.proportions
+    if most and max(size) > most * min(size):
+        raise InvalidInput(
+            f"{model.card.ref} reads pictures of which one side is up to {most} times the other, and one is "
+            f"{size[0]}x{size[1]}; crop it"
         )
 
 

@@ -10,27 +10,25 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from collections.abc import Callable, Generator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from decimal import Decimal
 from functools import partial
 from typing import Any
 
 import torch
-from PIL import Image as pillow
-from torch import Tensor
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from diptych.cost import Cost
-from diptych.errors import ContentBlocked, Unavailable, UnsupportedOption
+from diptych.errors import UnsupportedOption
 from diptych.events import Preview, Progress
 from diptych.image import Image
-from diptych.local.stepwise import stepwise
 from diptych.notices import Notice
 from diptych.provider import Outcome
 
 from .cards import Described, task_of
 from .control import canny, check_image, controlnet, union_mode
+from .drawing import Drawing, picture_of
 from .families import Task, takes
 from .files import found
 from .geometry import Canvas, canvas
@@ -38,10 +36,10 @@ from .job import Job
 from .logs import listening
 from .pipelines import arguments_of, pipeline, sampler
 from .placing import blank, crop, grown, place, place_mask
-from .previews import preview
 from .recipe import Recipe
 from .references import References
 from .strength import strength_of
+from .words import cut_off
 
 __all__ = ["Stock"]
 
@@ -145,6 +143,10 @@ class _Work:
         if (wanted := job.extra.get("scheduler")) is not None:
             self.parts["scheduler"] = sampler(wanted, stock.parts["scheduler"])
         self.around: Callable[[], AbstractContextManager[None]] = nullcontext
+        if self.name == "GlmImagePipeline":
+            # Its writer draws from the random numbers of the whole process, and sets their seed.
+            own = [torch.device(stock.device)] if stock.device.startswith("cuda") else []
+            self.around = partial(torch.random.fork_rng, devices=own)
 
     def prepare(self) -> None:
         """Turn the job into arguments. ControlNets are loaded."""
@@ -175,13 +177,23 @@ class _Work:
         """The arguments of the stock call, but for the generator and the callback."""
         job, takes = self.job, self.takes
         width, height = self.canvas.drawn
-        sizes = {"height": height, "width": width, "max_area": width * height}
+        sizes = {
+            "height": height,
+            "width": width,
+            "max_area": width * height,
+            "output_resolution": self.model.side,  # at which pictures are read; not the size drawn
+        }
         values: dict[str, Any] = {"prompt": job.prompt}
         values |= {name: value for name, value in sizes.items() if name in takes}
         values |= {name: value for name, value in self.family.always.items() if name in takes}
+        if "max_sequence_length" in takes and self.family.text:
+            values["max_sequence_length"] = self.recipe.length
         values |= {name: value for name, value in job.extra.items() if name in takes}
         if self.steps is not None:
             values["num_inference_steps"] = self.steps
+            if self.steps != len(self.model.sigmas or ()) and self.model.sigmas:
+                # The checkpoint's own noise levels are of another number and would win.
+                values["sigmas"] = [1 - each / self.steps for each in range(self.steps)]
         values |= self._guidance() | self._pictures() | self._controls()
         if job.references and not self.family.native_references:
             values |= self._adapted()
@@ -193,24 +205,22 @@ class _Work:
 
     def _count_words(self) -> None:
         """Tell what of a prompt the model does not read; no tokenizer that reads more may save it."""
+        parts = self.stock.parts
         limits = {
             name: self.recipe.length if limit > 77 else limit
             for name, limit in self.family.text.items()
-            if self.stock.parts.get(name) is not None
+            if parts.get(name) is not None
         }
         if not limits:
             return
         name, limit = max(limits.items(), key=lambda each: each[1])
-        tokenizer = self.stock.parts[name]
-        tokenizer = getattr(tokenizer, "tokenizer", tokenizer)
-        room = limit - tokenizer.num_special_tokens_to_add()
-        for option in ("prompt", "negative_prompt"):
-            words = getattr(self.job, option) or ""
-            tokens = tokenizer(words, add_special_tokens=False, verbose=False)["input_ids"]
-            if len(tokens) > room:
-                cut = tokenizer.decode(tokens[room:]).strip()
-                told = f"the model reads {limit} tokens of a prompt; {cut!r} was cut off"
-                self.notices.append(Notice("mismatch", told, option))
+        with listening().around():
+            pipe = self.stock.pipeline(self.name, self.parts)
+            for option in ("prompt", "negative_prompt"):
+                words, negative = getattr(self.job, option) or "", option == "negative_prompt"
+                if cut := cut_off(pipe, parts[name], words, limit, negative=negative):
+                    told = f"the model reads {limit} tokens of a prompt; {cut!r} was cut off"
+                    self.notices.append(Notice("mismatch", told, option))
 
     def _guidance(self) -> dict[str, Any]:
         """Guidance and negative prompt, so that both act or one is refused."""
@@ -224,7 +234,7 @@ class _Work:
             raise UnsupportedOption(f"{self.name} takes no guidance", option="guidance")
         words = job.negative_prompt
         if words is None:
-            if kind == "true_cfg" and "negative_prompt" in self.takes:
+            if kind == "true_cfg" and "negative_prompt" in self.takes and (number or 0) > 1:
                 # Without one, true guidance is skipped; a blank one names nothing to avoid.
                 values["negative_prompt"] = self.recipe.negative or " "
             return values
@@ -240,7 +250,9 @@ class _Work:
         """The picture, the mask, the references, and how far to depart from the picture."""
         job, task = self.job, self.task
         values: dict[str, Any] = {}
-        references = [grown(blank(each["image"])) for each in job.references]
+        references = [
+            grown(blank(each["image"], alpha=self.family.alpha)) for each in job.references
+        ]
         if task in ("img2img", "inpaint", "control_img2img", "control_inpaint"):
             assert job.image is not None
             values["image"] = place(job.image, self.canvas)
@@ -251,7 +263,7 @@ class _Work:
         elif task == "instruct":
             assert job.image is not None
             own = canvas(job.image.size, self.recipe)
-            picture = place(job.image, own)
+            picture = place(job.image, own, alpha=self.family.alpha)
             values["image"] = (
                 [grown(picture), *references] if self.family.native_references else picture
             )
@@ -343,61 +355,25 @@ class _Work:
         self, seed: int, number: int, streaming: bool
     ) -> Generator[Progress | Preview | None, None, Image]:
         """One picture, a step at a time."""
-        with listening().around():
-            pipe = self.stock.pipeline(self.name, self.parts)
         shown = self.job.previews if self.job.previews is not None else PREVIEWS * streaming
-        generator = torch.Generator().manual_seed(seed)
+        drawing = Drawing(
+            partial(self.stock.pipeline, self.name, self.parts),
+            self.arguments | {"generator": [torch.Generator().manual_seed(seed)]},
+            self.takes,
+            self.steps,
+            self.around,
+        )
         many = len(self.job.seeds)
-
-        def call(report: Callable[[tuple[int, int, Tensor | None]], None]) -> Any:
-            def after(pipe: Any, step: int, _: Any, values: dict[str, Any]) -> dict[str, Any]:
-                report((step + 1, int(pipe.num_timesteps), values.get("latents")))
-                return values
-
-            more = {"callback_on_step_end": after} if "callback_on_step_end" in self.takes else {}
-            return pipe(**self.arguments, generator=[generator], output_type="pt", **more)
-
-        logs = listening()
-
-        @contextmanager
-        def around() -> Iterator[None]:
-            with logs.around(), self.around():
-                yield
-
-        with closing(stepwise(call, around)) as steps:
-            seen = 0
-            previous: Tensor | None = None
-            while True:
-                try:
-                    step, total, latents = next(steps)
-                except StopIteration as end:
-                    return self._finished(end.value, logs.said)
-                yield Progress(number * total + step, many * total)
-                if latents is not None and step in _when(total, shown):
-                    image = preview(pipe, latents, previous, self.canvas)
-                    if image is not None:
-                        yield Preview(image, seen, number)
-                        seen += 1
-                previous = latents
-
-    def _finished(self, output: Any, said: list[str]) -> Image:
-        self.notices += [Notice("unverified", f"diffusers: {each}") for each in said]
-        if any(getattr(output, "nsfw_content_detected", None) or ()):
-            raise ContentBlocked(
-                "the checkpoint's safety checker found the picture unsafe",
-                stage="output",
-                provider="diffusers",
-            )
-        picture = output.images[0]
-        if not torch.isfinite(picture).all():
-            raise Unavailable(
-                f"{self.model.card.ref} computed numbers that are not finite; use dtype='bfloat16' or "
-                "'float32'",
-                provider="diffusers",
-            )
-        levels = (picture.float().clamp(0, 1) * 255).round().byte()
-        array = levels.permute(1, 2, 0).contiguous().cpu().numpy()
-        return crop(pillow.fromarray(array), self.canvas)
+        seen = 0
+        for step, total, latents in drawing.steps():
+            yield Progress(number * total + step, many * total)
+            if step in _when(total, shown):
+                image = drawing.preview(latents, self.canvas)
+                if image is not None:
+                    yield Preview(image, seen, number)
+                    seen += 1
+        self.notices += [Notice("unverified", f"diffusers: {each}") for each in drawing.said]
+        return crop(picture_of(drawing.output, self.model.card.ref), self.canvas)
 
     def facts(self) -> dict[str, Any]:
         """What was run, for `Result.raw`."""
