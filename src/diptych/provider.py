@@ -69,7 +69,7 @@ class Handle:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What one call came to; the last thing that `run` and `resume` yield.
+    """What one call came to, or has so far; the last thing that `run` and `resume` yield.
 
     `images` are as received. `state` carries on the conversation, when there is one. `raw` is the
     answer as JSON values without picture bytes.
@@ -176,8 +176,9 @@ class Provider(ABC):
     def run(self, call: Call, context: RunContext) -> AsyncIterator[RunEvent]:
         """Run one call of a plan. The only thing that spends.
 
-        Yields events and, last, an `Outcome`; one that is yielded before is what the caller gets
-        should the call not come to its end. `Preview.picture` counts within the call. Raises
+        Yields events and, last, an `Outcome`. Others before it may tell what has come so far: the
+        latest is what the caller gets should the call not come to its end, and none holds a picture
+        that the last one lacks. `Preview.picture` counts within the call. Raises
         diptych's errors only. A paid request is sent at most once; an error is `retryable` only if
         the request was certainly not accepted. Cancelling the task must close every connection it
         opened.

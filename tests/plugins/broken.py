@@ -21,6 +21,7 @@ from test_webui import WebUIPeer
 from diptych.cards import EditMode, Lifecycle, ModelCard, Option, Paradigm
 from diptych.cost import Estimate
 from diptych.errors import AuthenticationFailed, OutcomeUnknown, Unavailable
+from diptych.events import Progress
 from diptych.image import Image
 from diptych.notices import Notice
 from diptych.plan import Call, Plan
@@ -240,11 +241,30 @@ class TestContinuesWithoutAState(Broken):
 # Runs
 
 
-class TestTwoOutcomes(Broken):
+class TestGoesOnAfterTheOutcome(Broken):
     class provider(WebUIProvider):
         async def run(self, call, context):
             async for event in super().run(call, context):
                 yield event
+            yield Progress(1, 1)
+
+
+class TestTakesAPictureBack(Broken):
+    class provider(WebUIProvider):
+        async def run(self, call, context):
+            async for event in super().run(call, context):
+                if isinstance(event, Outcome):
+                    yield replace(event, images=(Image.of(PIL.Image.new("RGB", (8, 8))),))
+                yield event
+
+
+class TestSaysWhatCameSoFar(Broken):
+    class provider(WebUIProvider):
+        async def run(self, call, context):
+            async for event in super().run(call, context):
+                if isinstance(event, Outcome):
+                    yield replace(event, images=())
+                    yield event
                 yield event
 
 
