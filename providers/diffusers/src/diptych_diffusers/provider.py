@@ -22,6 +22,7 @@ from diptych.request import Request
 
 from .cards import card_of, cards, describe, for_mode
 from .job import Job
+from .parallel import check_divided, check_parallel
 from .planning import plan_of
 
 if TYPE_CHECKING:
@@ -34,19 +35,20 @@ SPEEDS = ("exact", "fast", "turbo")
 RELIEF = "ask for a smaller size, or fewer pictures at once with max_batch=1"
 """What to do when memory does not suffice."""
 
-Key = tuple[Path, str, str, str, int | None]
+Key = tuple[Path, str, str, str, int | None, int]
 
 
 class DiffusersProvider(Provider):
     """Diffusion models of this machine, from diffusers folders and repositories of the Hub.
 
     `max_batch` is how many pictures share a forward pass: by default one on a CPU, and on a GPU as
-    many as fit.
+    many as fit. `parallel` is how many cards draw a picture together, that of `device` and the ones
+    after it, for FLUX.1 and Qwen-Image.
     """
 
     name: ClassVar[str] = "diffusers"
     local: ClassVar[bool] = True
-    settings: ClassVar[frozenset[str]] = frozenset({"max_batch"})
+    settings: ClassVar[frozenset[str]] = frozenset({"max_batch", "parallel"})
     requires: ClassVar[str] = "diffusers>=0.42,<0.43"
 
     def __init__(self, settings: Settings) -> None:
@@ -55,6 +57,7 @@ class DiffusersProvider(Provider):
         limit = settings.options.get("max_batch")
         if limit is not None and (type(limit) is not int or not 1 <= limit <= 64):
             raise ConfigurationError(f"max_batch={limit!r} must be a whole number from 1 to 64")
+        self._parallel = check_parallel(settings.options.get("parallel", 1))
         self._held: set[Key] = set()
 
     def cards(self) -> Iterable[ModelCard]:
@@ -67,18 +70,40 @@ class DiffusersProvider(Provider):
         return for_mode(describe(self._checkpoint(card.ref)), mode)
 
     def plan(self, request: Request, card: ModelCard, state: State | None) -> Plan:
-        return plan_of(request, describe(self._checkpoint(card.ref)), self.config.speed)
+        described = describe(self._checkpoint(card.ref))
+        plan = plan_of(request, described, self.config.speed)
+        check_divided(
+            described,
+            self._parallel,
+            plan.mode,
+            controls=request.controls,
+            references=request.references,
+            adapters=request.adapters,
+            extra=request.extra,
+        )
+        return plan
 
     async def run(self, call: Call, context: RunContext) -> AsyncIterator[RunEvent]:
         job = await Job.of(call, context.load)
+        checkpoint = self._checkpoint(call.target)
+        check_divided(
+            describe(checkpoint),
+            self._parallel,
+            job.task,
+            controls=job.controls,
+            references=job.references,
+            adapters=job.adapters,
+            extra=job.extra,
+        )
         try:
-            device, engine = await self._engine(self._checkpoint(call.target))
+            device, engine = await self._engine(checkpoint)
             events: AsyncGenerator[RunEvent, None] = worker(device).stream(
                 engine.run(job, streaming=context.streaming)
             )
             async with aclosing(events) as running:
                 async for event in running:
                     if isinstance(event, Outcome):
+                        engine.lease.confirm()
                         notices = (*event.notices, *engine.lease.placement.notices)
                         yield replace(event, model=call.target, notices=notices)
                     else:
@@ -90,7 +115,7 @@ class DiffusersProvider(Provider):
 
     async def aclose(self) -> None:
         while self._held:
-            _release(self._held.pop())
+            await asyncio.to_thread(_release, self._held.pop())
 
     def _checkpoint(self, ref: str) -> Checkpoint:
         return checkpoints.find(self.name, ref.partition("/")[2])
@@ -106,12 +131,14 @@ class DiffusersProvider(Provider):
         device = devices.pick_device(self.config.device)
         dtype = devices.pick_dtype(self.config.dtype, device)
         limit = self.config.options.get("max_batch")
-        key = (folder.resolve(), device, str(dtype), self.config.speed, limit)
+        speed, parallel = self.config.speed, self._parallel
+        key = (folder.resolve(), device, str(dtype), speed, limit, parallel)
         with _LOADING:
+            if key in _ENGINES and _ENGINES[key].lease.is_lost:
+                _ENGINES.pop(key).lease.give_up()
             if key not in _ENGINES:
-                _ENGINES[key] = load(
-                    replace(checkpoint, folder=folder), device, dtype, limit, self.config.speed
-                )
+                found = replace(checkpoint, folder=folder)
+                _ENGINES[key] = load(found, device, dtype, limit, speed, parallel)
             if key not in self._held:
                 self._held.add(key)
                 _USERS[key] = _USERS.get(key, 0) + 1
@@ -129,4 +156,5 @@ def _release(key: Key) -> None:
         _USERS[key] -= 1
         if not _USERS[key]:
             del _USERS[key]
-            _ENGINES.pop(key).lease.give_up()
+            if (model := _ENGINES.pop(key, None)) is not None:
+                model.lease.give_up()

@@ -107,6 +107,11 @@ class Pace:
             block.compile(fullgraph=True)
         self._passes.captures = True
 
+    def forget(self) -> None:
+        """Let go of the graphs: the next pass of each shape runs kernel by kernel again."""
+        if self._device.type == "cuda":
+            self._passes.forget()
+
 
 class _Passes:
     """The passes of one transformer: cuDNN's attention where it can, else the next best kernel, and,
@@ -151,8 +156,11 @@ class _Passes:
         places = tuple(each.data_ptr() for each in self._transformer.parameters())
         if places != self._places:
             self._places = places
-            self._seen.clear()
-            self._pool = None
+            self.forget()
+
+    def forget(self) -> None:
+        self._seen.clear()
+        self._pool = None
 
     def _replayed(self, key: Any, tensors: dict[str, Tensor], rest: dict[str, Any]) -> Any:
         graph = self._seen[key]
