@@ -20,7 +20,7 @@ from .errors import (
     MalformedResponse,
     ProviderError,
 )
-from .events import Event, Preview, Queued
+from .events import Event, Preview, Progress, Queued
 from .image import Image
 from .notices import Notice
 from .plan import Call, Plan
@@ -28,6 +28,7 @@ from .provider import Handle, Outcome, Provider, RunEvent
 from .result import OutsideChange, Result, Timings
 from .retry import retrying
 from .sniff import is_whole_png
+from .tally import Tally
 from .ticket import Ticket
 
 __all__ = ["Run"]
@@ -61,6 +62,7 @@ class Run:
         self.paid = False
         self._done: dict[int, Outcome] = {}
         self._early: dict[int, Outcome] = {}
+        self._tally = Tally([call.images for call in plan.calls])
         self._emit: Emit | None = None
         self._told_accepted: Callable[[], None] | None = None
         self._began = time.perf_counter()
@@ -126,6 +128,7 @@ class Run:
     async def resume(self, handles: Sequence[Handle]) -> Result:
         """Wait for jobs that were submitted before."""
         self.handles, self.paid = list(handles), True
+        self._tally = Tally([1] * len(handles))
         return await self._until_deadline(
             [
                 partial(self._follow, index, self.provider.resume(handle, self))
@@ -197,6 +200,8 @@ class Run:
                     self._pass_on(replace(event, handle=event.handle or self.handle))
                 elif isinstance(event, Preview):
                     self._pass_on(replace(event, picture=first + event.picture))
+                elif isinstance(event, Progress):
+                    self._pass_on(self._tally.told(index, event))
                 else:
                     self._pass_on(event)
         if outcome is None:

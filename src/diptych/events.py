@@ -21,7 +21,10 @@ class Queued:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """`done` of `total` units; both None for a provider that only sends log lines."""
+    """`done` of `total` units of the whole run; both None for a provider that only sends log lines.
+
+    A model that works in two ways (GLM-Image writes tokens, then takes steps) counts each by itself.
+    """
 
     done: int | None = None
     total: int | None = None

@@ -178,7 +178,7 @@ class Provider(ABC):
 
         Yields events and, last, an `Outcome`. Others before it may tell what has come so far: the
         latest is what the caller gets should the call not come to its end, and none holds a picture
-        that the last one lacks. `Preview.picture` counts within the call. Raises
+        that the last one lacks. `Preview.picture` and `Progress` count within the call. Raises
         diptych's errors only. A paid request is sent at most once; an error is `retryable` only if
         the request was certainly not accepted. Cancelling the task must close every connection it
         opened.

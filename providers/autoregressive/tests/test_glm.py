@@ -257,6 +257,15 @@ def test_progress_counts_tokens_and_then_steps(client):
     assert isinstance(events[-1], Completed)
 
 
+@pytest.mark.parametrize("speed", ["exact", "fast"])
+def test_progress_of_several_pictures_runs_to_the_end_once(tiny, speed):
+    with ImageClient(f"autoregressive/{tiny}", device="cpu", speed=speed) as client:
+        events = list(client.stream_generate(SAID, seed=1, n=2))
+    steps = [each for each in events if isinstance(each, Progress) and each.unit == "steps"]
+    assert [event.done for event in steps] == list(range(1, 2 * STEPS + 1))
+    assert {event.total for event in steps} == {2 * STEPS}
+
+
 @pytest.mark.parametrize("word", ["<|image|>", "<sop>", "<|begin|>", "<|code_3|>"])
 def test_control_tokens_in_a_prompt_are_refused(client, word):
     with pytest.raises(InvalidInput, match="controls the model"):

@@ -302,16 +302,17 @@ class GlmModel:
         codes, passes = yield from self._writer.codes(prompt, sampler, job)
         large = codes[:, codes.shape[1] - grid[0] * grid[1] :]
         pictures = []
-        for number, seed in enumerate(job.seeds):
+        for number in range(len(job.seeds)):
             prior = _doubled(large[number], grid)
-            picture = yield from self._painted(payload, prompt, prior, seed, job.watched)
+            picture = yield from self._painted(job, prompt, prior, number)
             pictures.append(picture)
         return Drawn(tuple(pictures), None, codes.numel(), passes)
 
     def _painted(
-        self, payload: Mapping[str, Any], prompt: Prompt, prior: Tensor, seed: int, watched: bool
+        self, job: Job, prompt: Prompt, prior: Tensor, number: int
     ) -> Generator[Event, None, Image]:
-        """One picture from its codes, by the pipeline's own loop."""
+        """Picture `number` of the batch from its codes, by the pipeline's own loop."""
+        payload, pictures = job.payload, len(job.seeds)
         steps, (width, height) = int(payload["steps"]), payload["size"]
         options: dict[str, Any] = {}
         if prompt.codes:
@@ -338,7 +339,7 @@ class GlmModel:
                 width=payload["columns"] * FACTOR,
                 num_inference_steps=steps,
                 guidance_scale=payload["guidance"],
-                generator=torch.Generator().manual_seed(seed),
+                generator=torch.Generator().manual_seed(job.seeds[number]),
                 output_type="pt",
                 callback_on_step_end=after,
                 **options,
@@ -353,7 +354,8 @@ class GlmModel:
                 except StopIteration as end:
                     pixels: Tensor = end.value * 2 - 1
                     return tensors.to_image(pixels[:, :height, :width])
-                yield Progress(step, steps) if watched else None
+                done = number * steps + step
+                yield Progress(done, pictures * steps) if job.watched else None
 
 
 def _doubled(codes: Tensor, grid: Grid) -> Tensor:
