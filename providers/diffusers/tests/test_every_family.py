@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from diptych_diffusers.families import family
 
-from diptych import InvalidInput, Mask, Preview, Reference, UnsupportedOption
+from diptych import ImageClient, InvalidInput, Mask, Preview, Reference, UnsupportedOption
 
-from . import tinyrest
-from .conftest import Clients, picture
+from . import tiny, tinyrest
+from .conftest import Checkpoints, Clients, picture
 
 PHOTO = picture(64, 64)
 HALF = Mask.box((16, 16, 48, 48), size=(64, 64))
@@ -89,6 +93,57 @@ def test_an_instruction_edits_the_picture(name: str, client: Clients) -> None:
         model.plan_edit(picture(64, 640), "make it blue")
     with pytest.raises(InvalidInput, match="crop"):
         model.plan(WORDS, references=[Reference(picture(640, 64))])
+
+
+def test_a_checkpoint_brings_its_own_noise_levels(
+    client: Clients, checkpoint: Checkpoints, tmp_path: Path
+) -> None:
+    """They are of a number, and another number of steps must not be ignored for them."""
+    folder = Path(shutil.copytree(checkpoint("qwen-image-2-1"), tmp_path / "turbo"))
+    index = json.loads((folder / "model_index.json").read_text())
+    index |= {"sample_sigmas": [1.0, 0.9, 0.5, 0.2]}
+    (folder / "model_index.json").write_text(json.dumps(index))
+    (folder / "diptych.json").write_text(json.dumps({"size": 64}))
+    model = client(folder)
+    assert model.describe().option("steps").default == 4
+    own, same, fewer = (model.generate(WORDS, seed=1, steps=each) for each in (None, 4, 2))
+    assert (own.raw["steps"], fewer.raw["steps"]) == (4, 2)
+    assert own.image.bytes == same.image.bytes
+    plain = client("qwen-image-2-1")
+    assert fewer.image.bytes == plain.generate(WORDS, seed=1, steps=2).image.bytes
+    assert own.image.bytes != plain.generate(WORDS, seed=1, steps=4).image.bytes
+
+
+def test_a_writer_leaves_the_random_numbers_of_the_process_alone(client: Clients) -> None:
+    torch.manual_seed(7)
+    before = torch.get_rng_state()
+    client("glm-image").generate(WORDS, seed=1)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_table_of_positions_limits_the_size(client: Clients) -> None:
+    """AuraFlow's counts all patches of the largest square, of 16 pixels each."""
+    sizes = client("auraflow").describe().sizes
+    assert sizes.max_edge == 128
+    assert client("auraflow").generate(WORDS, seed=1, size="128x112").image.size == (128, 112)
+
+
+@pytest.mark.parametrize("name", tiny.REPOSITORIES)
+def test_a_repository_has_its_own_defaults(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    defaults = family(name).defaults
+    with ImageClient(f"diffusers/{tiny.download(name, tmp_path)}", device="cpu") as model:
+        assert model.describe().option("steps").default == defaults["steps"]
+        made = model.generate(WORDS, seed=1)
+        assert made.raw["steps"] == defaults["steps"]
+        guided = model.generate(WORDS, seed=1, guidance=3, negative_prompt="blue")
+        assert guided.image.bytes != made.image.bytes
+        with pytest.raises(UnsupportedOption, match="guidance"):
+            model.plan(WORDS, negative_prompt="blue")
+        half = model.edit(PHOTO, WORDS, mode="img2img", change=0.5, seed=1)
+        assert half.raw["steps"] == defaults["steps"]
 
 
 def test_transparent_parts_are_read_and_drawn(client: Clients) -> None:

@@ -53,6 +53,11 @@ def plain(folder: Path, **arguments: Any) -> np.ndarray:
         ("chroma", {}, {}),
         ("sana", {}, {"use_resolution_binning": False}),
         ("flux2-klein", {}, {}),
+        ("pixart", {}, {"use_resolution_binning": False, "clean_caption": False}),
+        ("lumina2", {"negative_prompt": "blue"}, {"negative_prompt": "blue"}),
+        ("cogview4", {"guidance": 3}, {"guidance_scale": 3}),
+        ("auraflow", {}, {}),
+        ("glm-image", {}, {}),
         ("flux-kontext", {}, {"max_area": 4096}),
         (
             "flux-kontext",
@@ -67,6 +72,7 @@ def test_a_picture_is_the_one_that_diffusers_makes(
     arguments: dict[str, Any],
     client: Clients,
     checkpoint: Checkpoints,
+    small: None,
 ) -> None:
     ours = client(family).generate("a fox", seed=1, **options).image.numpy()
     assert np.array_equal(ours, plain(checkpoint(family), prompt="a fox", **arguments))

@@ -28,7 +28,7 @@ class TestDiffusers(ProviderSuite):
             f"diffusers/{name}"
             for name, row in known().items()
             # Those that draw after a control image alone have no bare request.
-            if not family(row.family).concat
+            if not family(row.family).needs_control
         ),
     )
     settings: ClassVar[dict[str, str]] = {"device": "cpu"}

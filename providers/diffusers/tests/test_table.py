@@ -8,13 +8,15 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from diptych_diffusers.control import canny
 from diptych_diffusers.families import families, known
 
-from diptych import Control, ImageClient, Mask, RequestError
+from diptych import Control, ImageClient, LoRA, Mask, RequestError
 from diptych.result import Result
 
 from . import tiny
@@ -39,6 +41,8 @@ TRIES: dict[str, Callable[[ImageClient, str], Result]] = {
         WORDS, seed=1, controls=[Control("canny", EDGES.image, path=net or None)]
     ),
 }
+PLAIN = ("text to image", "img2img", "instruct", "inpaint", "control image")
+"""What a LoRA is tried with: the first that the family has."""
 
 
 @pytest.fixture(scope="module")
@@ -63,20 +67,44 @@ def cells(
                 net = str(tiny.controlnet(kind.controlnet, tmp_path_factory.mktemp("net"), folder))
             place = repository if kind.name in tiny.REPOSITORIES else folder
             with ImageClient(f"diffusers/{place}", device="cpu", timeout=600) as model:
-                tried = {task: _tried(model, task, net) for task in TRIES}
+                style = str(tiny.lora(tmp_path_factory.mktemp("lora"), tiny.attention(folder)))
+                results = {task: _tried(model, task, net) for task in TRIES}
+                tried = {task: _cell(task, result) for task, result in results.items()}
+                able = next(task for task in PLAIN if tried[task] in ("own", "stock"))
+                plain, styled = results[able], _tried(_Styled(model, style), able, net)
+                if isinstance(styled, Result) and isinstance(plain, Result):
+                    assert styled.image.bytes != plain.image.bytes, kind.name
+                tried["LoRA"] = "yes" if isinstance(styled, Result) else styled
                 for task, why in kind.cannot.items():
                     tried["control image" if task == "control" else task] = why
                 found[kind.name] = tried
     return found
 
 
-def _tried(model: ImageClient, task: str, net: str) -> str:
+class _Styled:
+    """A client with a LoRA in every call."""
+
+    def __init__(self, model: ImageClient, path: str) -> None:
+        self._model, self._adapters = model, [LoRA(path, scale=2)]
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("generate", "edit"):
+            return partial(getattr(self._model, name), adapters=self._adapters)
+        return getattr(self._model, name)
+
+
+def _tried(model: Any, task: str, net: str) -> Result | str:
+    """What a task of a model draws, or why it is refused."""
     try:
-        result = TRIES[task](model, net)
+        return TRIES[task](model, net)
     except RequestError as error:
         return str(error).replace(model.describe().ref, "it").partition(";")[0]
-    size = (96, 96) if task == "outpaint" else (64, 64)
-    assert result.image.size == size
+
+
+def _cell(task: str, result: Result | str) -> str:
+    if isinstance(result, str):
+        return result
+    assert result.image.size == ((96, 96) if task == "outpaint" else (64, 64))
     return "own" if result.plan.calls[0].method.endswith("loop") else "stock"
 
 
@@ -91,17 +119,17 @@ def _page(cells: dict[str, dict[str, str]]) -> str:
     reasons: dict[str, int] = {}
 
     def cell(value: str) -> str:
-        if value in ("own", "stock"):
+        if value in ("own", "stock", "yes"):
             return value
         return f"no ({reasons.setdefault(value, len(reasons) + 1)})"
 
-    head = ["family", *TRIES, "LoRA", "references"]
+    columns = [*TRIES, "LoRA"]
+    head = ["family", *columns, "references"]
     lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
     for kind in sorted(families(), key=lambda each: each.title):
         if kind.known:
-            values = [cell(cells[kind.name][task]) for task in TRIES]
-            extras = ["yes" if kind.lora else "no", _references(kind)]
-            lines.append("| " + " | ".join([kind.title, *values, *extras]) + " |")
+            values = [cell(cells[kind.name][each]) for each in columns]
+            lines.append("| " + " | ".join([kind.title, *values, _references(kind)]) + " |")
     notes = [f"{number}. {reason}." for reason, number in reasons.items()]
     hub = [f"* `diffusers/{name}`" for name in sorted(known())]
     refused = [f"* `{name}`: {reason}." for name, reason in sorted(_refused().items())]
@@ -183,5 +211,5 @@ the classes of its parts are known.
 def test_every_reason_is_a_sentence_about_the_model(cells: dict[str, dict[str, str]]) -> None:
     for tasks in cells.values():
         for value in tasks.values():
-            assert value in ("own", "stock") or re.search(r"\w+ \w+ \w+", value)
+            assert value in ("own", "stock", "yes") or re.search(r"\w+ \w+ \w+", value)
             assert "/tmp" not in value

@@ -39,6 +39,7 @@ from diffusers import (
 )
 from diffusers.pipelines.flux.modeling_flux import ReduxImageEncoder
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
+from safetensors import safe_open
 from safetensors.torch import save_file
 from transformers import (
     CLIPConfig,
@@ -72,6 +73,7 @@ __all__ = [
     "FAMILIES",
     "REPOSITORIES",
     "SIZE",
+    "attention",
     "build",
     "controlnet",
     "download",
@@ -454,6 +456,17 @@ def lora(folder: Path, layers: Mapping[str, tuple[int, int]], **metadata: str) -
     folder.mkdir(exist_ok=True, parents=True)
     save_file(state, file, metadata=metadata or None)
     return file
+
+
+def attention(model: Path) -> dict[str, tuple[int, int]]:
+    """A layer of a checkpoint's denoiser for `lora`: a projection of the first attention."""
+    part = "unet" if (model / "unet").is_dir() else "transformer"
+    (file,) = (model / part).glob("*.safetensors")
+    ends = ("to_q.weight", "to_k.weight", "to_out.0.weight")
+    with safe_open(file, framework="pt") as opened:
+        names = [name for name in opened.keys() if name.endswith(ends)]  # noqa: SIM118
+        outputs, inputs = opened.get_slice(names[0]).get_shape()
+    return {f"{part}.{names[0].removesuffix('.weight')}": (inputs, outputs)}
 
 
 def controlnet(kind: str, folder: Path, model: Path) -> Path:
