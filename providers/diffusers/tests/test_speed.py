@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from diffusers import FluxTransformer2DModel
 from diptych_diffusers.classes import CLASSES
+from diptych_diffusers.fused import fuse
 from diptych_diffusers.planning import TRADES
 from diptych_diffusers.quantise import Eight, eight_bits
 from diptych_diffusers.skipping import LEAST, computed
 from diptych_diffusers.speed import blocks
+from peft import LoraConfig
 
 from diptych import Image, ImageClient
 from diptych.local.components import component
@@ -102,12 +106,13 @@ def test_an_eight_bit_layer_is_close_and_treats_every_row_alone(kind: torch.dtyp
         exact, found = linear(x[row]), eight(x)[row]
         assert (found - exact).norm() / exact.norm() < 0.05
         assert torch.equal(found, eight(x[row : row + 1])[0])
-    joined = Eight(linear, kind, gelu_from=16)
-    risen = torch.cat(
-        [x[..., :16], torch.nn.functional.gelu(x[..., 16:], approximate="tanh")], dim=-1
-    )
-    exact = linear(risen[0])
-    assert (joined(x)[0] - exact).norm() / exact.norm() < 0.05
+    joined = Eight(linear, kind, gelu=True)
+    risen = torch.nn.functional.gelu(x[0], approximate="tanh")
+    for before in (None, x[0, :, :16]):
+        whole = risen if before is None else torch.cat([before, risen[:, 16:]], dim=-1)
+        exact = linear(whole)
+        found = joined(x[0] if before is None else x[0, :, 16:], before)
+        assert (found - exact).norm() / exact.norm() < 0.05
 
 
 @pytest.mark.parametrize("family", ["flux", "sd3", "qwen-image", "z-image"])
@@ -124,27 +129,98 @@ def test_blocks_in_eight_bits_keep_their_modulation(family: str, checkpoint: Che
     assert {name for name in before if "norm" in name.lower()} <= after
 
 
+def flux_inputs(config: Any, dtype: torch.dtype, device: str = "cpu") -> dict[str, Any]:
+    draw = torch.Generator().manual_seed(1)
+    image = torch.randn(2, 16, config.in_channels, generator=draw)
+    text = torch.randn(2, 5, config.joint_attention_dim, generator=draw)
+    inputs = {
+        "hidden_states": image.to(dtype),
+        "encoder_hidden_states": text.to(dtype),
+        "pooled_projections": torch.ones(2, config.pooled_projection_dim).to(dtype),
+        "timestep": torch.tensor([0.5, 0.25]),
+        "guidance": torch.tensor([3.5, 1.5]),
+        "txt_ids": torch.zeros(5, 3),
+        "img_ids": torch.arange(48).reshape(16, 3).float(),
+    }
+    return {name: each.to(device) for name, each in inputs.items()} | {"return_dict": False}
+
+
+def off(found: torch.Tensor, exact: torch.Tensor) -> float:
+    return float((found - exact).norm() / exact.norm())
+
+
 @torch.no_grad()
 def test_flux_in_eight_bits_is_close(checkpoint: Checkpoints) -> None:
     plain = component(checkpoint("flux"), "transformer", torch.bfloat16, CLASSES)
-    config, draw = plain.config, torch.Generator().manual_seed(1)
-    inputs = {
-        "hidden_states": torch.randn(1, 16, config.in_channels, generator=draw).bfloat16(),
-        "encoder_hidden_states": torch.randn(
-            1, 4, config.joint_attention_dim, generator=draw
-        ).bfloat16(),
-        "pooled_projections": torch.ones(1, config.pooled_projection_dim).bfloat16(),
-        "timestep": torch.tensor([0.5]),
-        "guidance": torch.tensor([3.5]),
-        "txt_ids": torch.zeros(4, 3),
-        "img_ids": torch.zeros(16, 3),
-        "return_dict": False,
-    }
+    inputs = flux_inputs(plain.config, torch.bfloat16)
     exact = plain(**inputs)[0]
     for kind in (torch.float8_e4m3fn, torch.int8):
         eight = copy.deepcopy(plain)
         eight_bits(blocks(eight), kind)
-        assert (eight(**inputs)[0] - exact).norm() / exact.norm() < 0.1
+        unfused = eight(**inputs)[0]
+        assert off(unfused, exact) < 0.1
+        fuse(blocks(eight))
+        assert off(eight(**inputs)[0], unfused) < 0.05
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@torch.no_grad()
+def test_fused_blocks_compute_the_same(compiled: bool, checkpoint: Checkpoints) -> None:
+    plain = component(checkpoint("flux"), "transformer", torch.float32, CLASSES)
+    inputs = flux_inputs(plain.config, torch.float32)
+    exact = plain(**inputs)[0]
+    fuse(blocks(plain))
+    if compiled:
+        for block in blocks(plain):
+            block.compile(fullgraph=True, backend="aot_eager")
+    assert off(plain(**inputs)[0], exact) < 1e-5
+    assert all("forward" in vars(each) for each in plain.single_transformer_blocks)
+
+
+@torch.no_grad()
+def test_fused_blocks_run_the_layers_of_adapters(checkpoint: Checkpoints) -> None:
+    plain = component(checkpoint("flux"), "transformer", torch.float32, CLASSES)
+    targets = ["to_q", "to_k", "add_q_proj", "proj_mlp", "proj_out", "net.0.proj", "net.2"]
+    torch.manual_seed(0)
+    plain.add_adapter(LoraConfig(r=2, target_modules=targets, init_lora_weights=False))
+    inputs = flux_inputs(plain.config, torch.float32)
+    worn = plain(**inputs)[0]
+    plain.disable_adapters()
+    assert off(plain(**inputs)[0], worn) > 1e-3
+    plain.enable_adapters()
+    fuse(blocks(plain))
+    assert off(plain(**inputs)[0], worn) < 1e-5
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+@pytest.mark.parametrize("kind", [None, torch.float8_e4m3fn])
+@torch.no_grad()
+def test_kernels_compute_what_the_blocks_do(kind: torch.dtype | None) -> None:
+    torch.manual_seed(0)
+    plain = FluxTransformer2DModel(
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=64,
+        num_attention_heads=3,
+        joint_attention_dim=32,
+        pooled_projection_dim=32,
+        in_channels=16,
+        axes_dims_rope=(16, 24, 24),
+        guidance_embeds=True,
+    )
+    for name, parameter in plain.named_parameters():
+        if "norm_q" in name or "norm_k" in name or "norm_added" in name:
+            parameter.uniform_(0.5, 2)
+    plain.to("cuda", torch.bfloat16)
+    inputs = flux_inputs(plain.config, torch.bfloat16, "cuda")
+    exact = plain(**inputs)[0]
+    if kind is not None:
+        eight_bits(blocks(plain), kind)
+    fuse(blocks(plain))
+    assert off(plain(**inputs)[0], exact) < (0.02 if kind is None else 0.1)
+    for block in blocks(plain):
+        block.compile(fullgraph=True)
+    assert off(plain(**inputs)[0], exact) < (0.02 if kind is None else 0.1)
 
 
 def test_the_plan_says_what_a_preset_trades(client: Clients, photo: Image) -> None:

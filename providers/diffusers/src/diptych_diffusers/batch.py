@@ -20,6 +20,12 @@ from .native import Native
 
 __all__ = ["Batch", "Row"]
 
+TOKENS = 4096
+"""Image tokens that fill a GPU: more in one pass take as long as another pass would."""
+
+_MOST = 16
+"""Pictures in one pass at most, however small."""
+
 
 @dataclass(eq=False)
 class Row:
@@ -50,15 +56,24 @@ class Row:
 class Batch:
     """The rows that run on one model. Everything happens on the thread of its device.
 
-    `limit` is how many rows share a pass. On a CPU it is 1 by default: a pass over two pictures
-    takes as long as two passes, and alone a picture is the same bit for bit whatever runs beside it.
+    `limit` is how many rows share a pass; None: on a GPU as many as fill it, on a CPU 1, since a
+    pass over two pictures takes as long as two passes, and alone a picture is the same bit for bit
+    whatever runs beside it.
     """
 
-    def __init__(self, model: Native, limit: int) -> None:
+    def __init__(self, model: Native, limit: int | None) -> None:
         self.model = model
         self.limit = limit
         self._rows: list[Row] = []
         self._last: torch.cuda.Event | None = None
+
+    def room(self, grid: tuple[int, int]) -> int:
+        """How many pictures of (rows, columns) of patches share a pass."""
+        if self.limit is not None:
+            return self.limit
+        if self.model.device.type == "cpu":
+            return 1
+        return min(max(1, TOKENS // (grid[0] * grid[1])), _MOST)
 
     def join(self, row: Row) -> None:
         self._rows.append(row)
@@ -84,7 +99,7 @@ class Batch:
             and not row.ahead
             and row.result is None
         )
-        room = max(0, self.limit - len(first))
+        room = max(0, self.room(first[0].step.asks[0].grid) - len(first))
         chosen = [*first, *islice(others, room)]
         asks = [ask for row in chosen for ask in row.step.asks]
         answers = self.model.velocities(asks)

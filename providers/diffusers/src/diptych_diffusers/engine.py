@@ -36,10 +36,12 @@ PREVIEWS = 3
 class Engine:
     """One loaded model. Everything happens on the thread of its device.
 
-    `limit` is how many pictures share a forward pass.
+    `limit` is how many pictures share a forward pass, None as many as are worth while.
     """
 
-    def __init__(self, model: Native, described: Described, *, limit: int, pace: Pace) -> None:
+    def __init__(
+        self, model: Native, described: Described, *, limit: int | None, pace: Pace
+    ) -> None:
         self.model = model
         self.described = described
         self.pace = pace
@@ -55,7 +57,7 @@ class Engine:
         else:
             for _ in work.prepare():
                 yield None
-            for first in range(0, len(job.seeds), self.batch.limit):
+            for first in range(0, len(job.seeds), self.batch.room(work.grid)):
                 yield from self._wave(work, first, images, streaming)
         notices = (*work.notices, *self.pace.notices())
         self.pace.drawn()
@@ -68,7 +70,7 @@ class Engine:
 
     def _wave(self, work: Work, first: int, images: list[Image], streaming: bool) -> Steps:
         """The pictures from the one numbered `first` that run side by side; appended to `images`."""
-        job, steps, limit = work.job, work.passes, self.batch.limit
+        job, steps, limit = work.job, work.passes, self.batch.room(work.grid)
         waves = -(-len(job.seeds) // limit)
         shown = _when(steps, PREVIEWS * streaming if job.previews is None else job.previews)
         drawings = [work.begin(seed) for seed in job.seeds[first : first + limit]]

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .native import Ask, Native, Text, decoded, encoded, even, falling, room, shift_of, tokens
+from .native import Ask, Native, Text, decoded, encoded, even, falling, room, sent, shift_of, tokens
 
 __all__ = ["Flux"]
 
@@ -60,13 +60,13 @@ class Flux(Native):
 
     def velocities(self, asks: Sequence[Ask]) -> list[Tensor]:
         first = asks[0]
-        levels = torch.tensor([ask.sigma for ask in asks]).mul(1000).to(self.device, self.dtype)
+        levels = torch.tensor([ask.sigma for ask in asks]).mul(1000).to(self.dtype)
         guidance = None
         if self.transformer.config.guidance_embeds:
-            guidance = torch.tensor([ask.guidance for ask in asks], device=self.device)
+            guidance = sent(torch.tensor([ask.guidance for ask in asks]), self.device)
         answer = self.transformer(
             hidden_states=torch.stack([ask.latents for ask in asks]).to(self.dtype),
-            timestep=levels / 1000,
+            timestep=sent(levels, self.device) / 1000,
             guidance=guidance,
             pooled_projections=torch.stack([ask.text.pooled for ask in asks]),  # type: ignore[misc]
             encoder_hidden_states=torch.stack([ask.text.tokens for ask in asks]),

@@ -42,7 +42,7 @@ class DiffusersProvider(Provider):
     """Diffusion models of this machine, from diffusers folders and repositories of the Hub.
 
     `max_batch` is how many pictures share a forward pass: by default one on a CPU, and on a GPU as
-    many as fit. `parallel` is how many cards draw a picture together, that of `device` and the ones
+    many as fill it. `parallel` is how many cards draw a picture together, that of `device` and the ones
     after it, for FLUX.1 and Qwen-Image.
     """
 

@@ -35,8 +35,8 @@ def format_for(device: torch.device) -> torch.dtype | None:
 class Eight(nn.Module):
     """A linear layer (in, out) with weights in float8 or int8, and a scale for each output.
 
-    With `gelu_from` it applies GELU (tanh) to the columns of its input from there on first. The
-    weights are rounded on `device` and stay where they were.
+    With `gelu` it applies GELU (tanh) to its input first. The weights are rounded on `device` and
+    stay where they were.
     """
 
     weight: Tensor
@@ -47,11 +47,12 @@ class Eight(nn.Module):
         self,
         linear: nn.Linear,
         kind: torch.dtype,
-        gelu_from: int | None = None,
+        *,
+        gelu: bool = False,
         device: torch.device | None = None,
     ) -> None:
         super().__init__()
-        self.gelu_from = gelu_from
+        self.gelu = gelu
         self.in_features, self.out_features = linear.in_features, linear.out_features
         home = linear.weight.device
         weight, scale = by_row(linear.weight.detach().to(device or home), kind)
@@ -60,9 +61,11 @@ class Eight(nn.Module):
         bias = None if linear.bias is None else linear.bias.detach()
         self.register_buffer("bias", bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., in) to (..., out), in the format of x."""
-        rows, scale = self._rows(x.reshape(-1, self.in_features))
+    def forward(self, x: Tensor, before: Tensor | None = None) -> Tensor:
+        """(..., in) to (..., out), in the format of x. Columns `before` come ahead of x's, and get
+        no GELU."""
+        ahead = None if before is None else before.reshape(-1, before.shape[-1])
+        rows, scale = self._rows(x.reshape(-1, x.shape[-1]), ahead)
         if self.weight.dtype == torch.int8:
             product = torch._int_mm(rows, self.weight.T).float() * scale * self.scale
             if self.bias is not None:
@@ -80,17 +83,15 @@ class Eight(nn.Module):
             )
         return out.reshape(*x.shape[:-1], self.out_features)
 
-    def _rows(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        first = self.gelu_from
-        if first is None:
-            return by_row(x, self.weight.dtype)
-        if x.is_cuda and self.weight.dtype == torch.float8_e4m3fn:
-            from .rows import gelu_rows
+    def _rows(self, x: Tensor, before: Tensor | None) -> tuple[Tensor, Tensor]:
+        if self.gelu:
+            if x.is_cuda and self.weight.dtype == torch.float8_e4m3fn:
+                from .kernels import gelu_rows
 
-            both: tuple[Tensor, Tensor] = gelu_rows(x, first)
-            return both
-        risen = F.gelu(x[:, first:], approximate="tanh")
-        return by_row(torch.cat([x[:, :first], risen], dim=1), self.weight.dtype)
+                both: tuple[Tensor, Tensor] = gelu_rows(x, before)
+                return both
+            x = F.gelu(x, approximate="tanh")
+        return by_row(x if before is None else torch.cat([before, x], dim=1), self.weight.dtype)
 
 
 def by_row(x: Tensor, kind: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -137,13 +138,8 @@ def _after_gelu(block: Any, kind: torch.dtype, device: torch.device | None) -> i
         if not isinstance(net, nn.ModuleList) or type(net[0]).__name__ != "GELU":
             continue
         if net[0].approximate == "tanh" and type(net[-1]) is nn.Linear and _worthwhile("", net[-1]):
-            net[-1] = Eight(net[-1], kind, gelu_from=0, device=device)
+            net[-1] = Eight(net[-1], kind, gelu=True, device=device)
             first: Any = net[0]
             net[0] = first.proj
             count += 1
-    if type(block).__name__ == "FluxSingleTransformerBlock" and _worthwhile("", block.proj_out):
-        attention = block.proj_out.in_features - block.mlp_hidden_dim  # what it gave comes first
-        block.proj_out = Eight(block.proj_out, kind, gelu_from=attention, device=device)
-        block.act_mlp = nn.Identity()
-        count += 1
     return count

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from .flux import Flux
-from .native import Ask, Text
+from .native import Ask, Text, sent
 
 __all__ = ["QwenImage"]
 
@@ -79,14 +79,14 @@ class QwenImage(Flux):
         lengths = torch.tensor([len(text) for text in texts])
         mask = None
         if lengths.min() < lengths.max():
-            mask = (torch.arange(int(lengths.max())) < lengths[:, None]).to(self.device)
-        levels = torch.tensor([ask.sigma for ask in asks]).mul(1000).to(self.device, self.dtype)
+            mask = sent(torch.arange(int(lengths.max())) < lengths[:, None], self.device)
+        levels = torch.tensor([ask.sigma for ask in asks]).mul(1000).to(self.dtype)
         guidance = None
         if self.transformer.config.guidance_embeds:
-            guidance = torch.tensor([ask.guidance for ask in asks], device=self.device)
+            guidance = sent(torch.tensor([ask.guidance for ask in asks]), self.device)
         answer = self.transformer(
             hidden_states=torch.stack([ask.latents for ask in asks]).to(self.dtype),
-            timestep=levels / 1000,
+            timestep=sent(levels, self.device) / 1000,
             guidance=guidance,
             encoder_hidden_states=pad_sequence(texts, batch_first=True),
             encoder_hidden_states_mask=mask,

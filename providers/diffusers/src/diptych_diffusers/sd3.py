@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .native import Ask, Native, Text, decoded, encoded, falling, room, shift_of, tokens
+from .native import Ask, Native, Text, decoded, encoded, falling, room, sent, shift_of, tokens
 
 __all__ = ["StableDiffusion3"]
 
@@ -79,7 +79,7 @@ class StableDiffusion3(Native):
     def velocities(self, asks: Sequence[Ask]) -> list[Tensor]:
         answer = self.transformer(
             hidden_states=torch.stack([ask.latents for ask in asks]).to(self.dtype),
-            timestep=torch.tensor([ask.sigma for ask in asks]).mul(1000).to(self.device),
+            timestep=sent(torch.tensor([ask.sigma for ask in asks]).mul(1000), self.device),
             encoder_hidden_states=torch.stack([ask.text.tokens for ask in asks]),
             pooled_projections=torch.stack([ask.text.pooled for ask in asks]),  # type: ignore[misc]
             return_dict=False,

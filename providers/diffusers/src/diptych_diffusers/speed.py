@@ -21,6 +21,7 @@ from diptych.local.graphs import Graph
 from diptych.notices import Notice
 
 from .flow import Sampler
+from .fused import fuse
 from .quantise import eight_bits, format_for
 from .skipping import computed, skipping
 
@@ -72,6 +73,7 @@ class Pace:
         self._told = False
         if speed != "exact" and (kind := format_for(device)) is not None:
             self.eight = eight_bits(blocks(transformer), kind, device)
+            fuse(blocks(transformer))
         if device.type == "cuda":
             self._passes = _Passes(transformer)
 
@@ -103,6 +105,7 @@ class Pace:
         self.compiled = True
         limit = torch._dynamo.config.recompile_limit
         torch._dynamo.config.recompile_limit = max(limit, _SHAPES)
+        fuse(blocks(self._transformer))
         for block in blocks(self._transformer):
             block.compile(fullgraph=True)
         self._passes.captures = True

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .native import Ask, Native, Text, decoded, encoded, even, falling, shift_of
+from .native import Ask, Native, Text, decoded, encoded, even, falling, sent, shift_of
 
 __all__ = ["ZImage"]
 
@@ -65,7 +65,7 @@ class ZImage(Native):
     def velocities(self, asks: Sequence[Ask]) -> list[Tensor]:
         answers = self.transformer(
             x=[ask.latents.to(self.dtype)[:, None] for ask in asks],
-            t=torch.tensor([1 - ask.sigma for ask in asks], device=self.device),
+            t=sent(torch.tensor([1 - ask.sigma for ask in asks]), self.device),
             cap_feats=[ask.text.tokens for ask in asks],
             return_dict=False,
         )[0]
