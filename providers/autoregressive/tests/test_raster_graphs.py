@@ -13,7 +13,8 @@ import torch
 from diptych_autoregressive.decode import eager_step
 from diptych_autoregressive.graphs import Steps, graph_step, lean
 from diptych_autoregressive.llama import Decoder
-from diptych_autoregressive.sampling import Noise, Sampler
+from diptych_autoregressive.painting import generators
+from diptych_autoregressive.sampling import Noise, Sampler, fill
 from transformers import LlamaConfig
 
 WIDTH, SIZE = 64, 48
@@ -145,6 +146,14 @@ def test_a_captured_step_draws_what_a_plain_one_draws(dtype):
 def test_noise_is_that_of_the_cpu():
     one, other = (Noise((3,), SIZE, torch.zeros(1, device=each)) for each in ("cpu", "cuda"))
     assert torch.allclose(one.take([0], 20), other.take([0], 20).cpu(), rtol=1e-6)
+
+
+@needs_cuda
+def test_noise_of_the_hybrids_is_that_of_the_cpu():
+    one, other = (torch.empty(2, 3, SIZE, device=each) for each in ("cpu", "cuda"))
+    for noise in (one, other):
+        fill(noise, generators([3, 4]))
+    assert torch.allclose(one, other.cpu(), rtol=1e-6)
 
 
 def test_no_two_jobs_share_a_cache():

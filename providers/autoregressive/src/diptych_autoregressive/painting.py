@@ -44,10 +44,9 @@ def fitting(path: Path, what: str) -> Iterator[None]:
         raise InvalidInput(f"{path} does not hold {what}: {error}") from None
 
 
-def generators(seeds: Sequence[int], device: str) -> list[torch.Generator]:
-    """One generator per picture: the device's own where it is CUDA, so that nothing is copied."""
-    where = device if device.startswith("cuda") else "cpu"
-    return [torch.Generator(where).manual_seed(seed) for seed in seeds]
+def generators(seeds: Sequence[int]) -> list[torch.Generator]:
+    """One generator per picture, on the CPU: a seed means the same noise on every device."""
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
 
 
 def one_by_one(

@@ -137,7 +137,7 @@ class LlamaGenModel:
             tokens = sample(
                 self.model,
                 condition,
-                generators(job.seeds, self._runtime.device),
+                generators(job.seeds),
                 options,
                 side=self._side,
                 mask=mask,

@@ -20,6 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..sampling import fill
+
 __all__ = ["Cache", "Config", "LlamaGen", "Options", "Token", "filtered", "sample"]
 
 EPS = 1e-5
@@ -284,23 +286,10 @@ def sample(
             logits = with_condition
             if index == 0 or options.cfg_until < 0 or index - 1 <= options.cfg_until:
                 logits = without + (with_condition - without) * options.cfg
-        _draw(noise, generators)
+        fill(noise, generators)
         warmed = logits / max(options.temperature, 1e-5)
         shares = filtered(warmed, options.top_k, options.top_p).softmax(-1)
         tokens[:, index] = (shares / noise).argmax(-1)
         yield Token(index, logits, tokens[:, : index + 1])
         x = model.tok_embeddings(tokens[:, index : index + 1].repeat(2 if guided else 1, 1))
         position = position[-1:] + 1
-
-
-def _draw(noise: Tensor, generators: Sequence[torch.Generator]) -> None:
-    if len(generators) == 1:
-        noise.copy_(_exponential(noise, generators[0]))
-    else:
-        for row, generator in zip(noise, generators, strict=True):
-            row.copy_(_exponential(row, generator))
-
-
-def _exponential(like: Tensor, generator: torch.Generator) -> Tensor:
-    drawn = torch.empty(like.shape, device=generator.device)
-    return drawn.exponential_(generator=generator)

@@ -113,7 +113,7 @@ class MARModel:
         passes = sample(
             self.model,
             [payload["label"]] * len(job.seeds),
-            generators(job.seeds, self._runtime.device),
+            generators(job.seeds),
             order,
             options,
             source=source,

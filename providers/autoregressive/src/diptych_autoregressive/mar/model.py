@@ -303,8 +303,8 @@ def _noise(
     each = batch // len(generators)
     starts, noises = [], []
     for generator in generators:
-        start = torch.empty(each * count, channels, device=generator.device)
-        noise = torch.empty(steps, rows * each * count, channels, device=generator.device)
+        start = torch.empty(each * count, channels)
+        noise = torch.empty(steps, rows * each * count, channels)
         starts.append(start.normal_(generator=generator))
         for one in noise:
             one.normal_(generator=generator)

@@ -116,7 +116,7 @@ class VARModel:
                 self.model,
                 self.tokenizer,
                 labels,
-                generators(job.seeds, self._runtime.device),
+                generators(job.seeds),
                 options,
                 kept=kept,
                 buffers=buffers,

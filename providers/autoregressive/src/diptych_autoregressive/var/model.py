@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..sampling import fill
 from ..vq import ScaleTokenizer
 
 __all__ = ["VAR", "Buffers", "Config", "Kept", "Options", "Scale", "sample", "step"]
@@ -211,7 +212,7 @@ class Buffers:
     """The static tensors of one batch: what the steps read, and what they carry on.
 
     Rows are B with the class and, where there is guidance, B without. `noise` and `smooth` have
-    room for the largest scale; `fill` puts a scale's draws at their front.
+    room for the largest scale; `draw` puts a scale's draws at their front.
     """
 
     c: Tensor
@@ -282,26 +283,12 @@ class Buffers:
             small = F.interpolate(keep, (n, n), mode="bilinear") > 0.5
             mask.copy_(small if n * n > 3 else torch.ones_like(small))
 
-    def fill(self, length: int, vocabulary: int, generators: Sequence[torch.Generator]) -> None:
+    def draw(self, length: int, vocabulary: int, generators: Sequence[torch.Generator]) -> None:
         """Draw the exponential noise of a scale of `length` tokens, image by image."""
         for buffer in (self.noise, self.smooth):
             if buffer is not None:
                 front = buffer[: len(self.f_hat) * length * vocabulary]
-                draw(front.view(len(self.f_hat), length, vocabulary), generators)
-
-
-def draw(noise: Tensor, generators: Sequence[torch.Generator]) -> None:
-    """Exp(1) into `noise` (B, ...): one generator per image, or one for all in the papers' order."""
-    if len(generators) == 1:
-        noise.copy_(_exponential(noise, generators[0]))
-    else:
-        for row, generator in zip(noise, generators, strict=True):
-            row.copy_(_exponential(row, generator))
-
-
-def _exponential(like: Tensor, generator: torch.Generator) -> Tensor:
-    drawn = torch.empty(like.shape, device=generator.device)
-    return drawn.exponential_(generator=generator)
+                fill(front.view(len(self.f_hat), length, vocabulary), generators)
 
 
 def step(
@@ -386,7 +373,7 @@ def sample(
         buffers.hold(tokenizer, kept)
     nums = model.config.patch_nums
     for index, n in enumerate(nums):
-        buffers.fill(n * n, model.config.vocabulary, generators)
+        buffers.draw(n * n, model.config.vocabulary, generators)
         logits, tokens = step(model, tokenizer, buffers, index, options)
         next_map = buffers.next_map[index] if index + 1 < len(nums) else None
         yield Scale(index, logits, tokens, next_map, buffers.f_hat.clone())
