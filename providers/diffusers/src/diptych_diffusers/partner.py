@@ -6,13 +6,13 @@ its standard input and tensors from the process group, and ends when the input d
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
 import os
 import select
 import sys
 import traceback
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,9 +20,11 @@ from typing import Any, TextIO
 
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from accelerate import init_empty_weights  # type: ignore[import-untyped,unused-ignore]
 from diffusers import ContextParallelConfig, ParallelConfig
 from diffusers.hooks.context_parallel import apply_context_parallel
+from diffusers.models._modeling_parallel import ContextParallelOutput
 from torch import Tensor, nn
 from torch._C._distributed_c10d import FileStore
 from torch.distributed.device_mesh import init_device_mesh
@@ -98,6 +100,7 @@ class Division:
         count = dist.get_world_size()
         mesh = init_device_mesh(device.type, (1, count), mesh_dim_names=("ring", "ulysses"))
         self._count = count
+        self._tokens = 0
         self._config = ContextParallelConfig(ulysses_degree=count, mesh=mesh)
         self._whole = ParallelConfig(context_parallel_config=self._config)
         self._whole.setup(dist.get_rank(), count, device, mesh=mesh)
@@ -106,7 +109,14 @@ class Division:
             for module in transformer.modules()
             if hasattr(getattr(module, "processor", None), "_parallel_config")
         ]
-        apply_context_parallel(transformer, self._config, transformer._cp_plan)
+        splits = dict(transformer._cp_plan)
+        outputs = [path for path, each in splits.items() if isinstance(each, ContextParallelOutput)]
+        for (
+            path
+        ) in outputs:  # diffusers gathers shares of unequal lengths in a way that gloo cannot
+            gathered = functools.partial(self._gathered, splits.pop(path).gather_dim)
+            transformer.get_submodule(path).register_forward_hook(gathered)
+        apply_context_parallel(transformer, self._config, splits)
 
     def run(self, forward: Callable[..., Any], named: Mapping[str, Any], compiled: bool) -> Any:
         """One pass. All processes call this with the same arguments."""
@@ -114,12 +124,25 @@ class Division:
             module.processor._parallel_config = self._whole
         even = all(named[name].shape[1] % self._count == 0 for name in _LENGTHS)
         self._config.ulysses_anything = not even
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".*_functional_collectives", FutureWarning)
-            if even or not compiled:
-                return forward(**named)
-            with torch.compiler.set_stance("force_eager"):  # lengths are exchanged, not compiled in
-                return forward(**named)
+        self._tokens = named["hidden_states"].shape[1]
+        if even or not compiled:
+            return forward(**named)
+        with torch.compiler.set_stance(
+            "force_eager"
+        ):  # lengths are exchanged, which is not compiled
+            return forward(**named)
+
+    def _gathered(self, dim: int, module: nn.Module, inputs: Any, share: Tensor) -> Tensor:
+        """The output of all processes, from the share of each."""
+        most = -(-self._tokens // self._count)
+        padding = [0, 0] * (share.dim() - dim - 1) + [0, most - share.shape[dim]]
+        padded = F.pad(share, padding).contiguous()
+        shares = [torch.empty_like(padded) for _ in range(self._count)]
+        dist.all_gather(shares, padded)
+        longer = self._tokens % self._count or self._count
+        lengths = [most - (rank >= longer) for rank in range(self._count)]
+        cut = [each.narrow(dim, 0, length) for each, length in zip(shares, lengths, strict=True)]
+        return torch.cat(cut, dim)
 
 
 def built(kind: str, config: Mapping[str, Any], tensors: Any, device: torch.device) -> Any:

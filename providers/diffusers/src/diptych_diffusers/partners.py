@@ -66,7 +66,7 @@ class Partners:
         self._owner = os.getpid()
         self._device = torch.device(device)
         self._lock = threading.Lock()
-        self._closed = False
+        self._closed = self._met = False
         self._lost = threading.Event()
         self._reason = ""
         self._pace: Pace | None = None
@@ -114,6 +114,7 @@ class Partners:
             partner.tell(model)
         for partner in self._partners:
             partner.answer()
+        self._met = True
         with local():
             meet(self._folder, 0, count, self._device)
             for each in own.values():
@@ -208,7 +209,8 @@ class Partners:
             self._pace.forget()  # NCCL does not end before the graphs that hold its work
         for partner in self._partners:
             partner.stop()
-        _leave(self._device)
+        if self._met:
+            _leave(self._device)
         shutil.rmtree(self._folder, ignore_errors=True)
         _ONE.release()
 
