@@ -11,6 +11,7 @@ import importlib
 import json
 import os
 import select
+import shutil
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -223,6 +224,7 @@ def main() -> None:
         traceback.print_exc()
         sys.stderr.flush()
         os._exit(1)
+    shutil.rmtree(folder, ignore_errors=True)  # the application may have been killed
     os._exit(0)  # the group's own end would wait for the others
 
 

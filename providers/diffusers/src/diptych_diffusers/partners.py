@@ -119,6 +119,8 @@ class Partners:
             meet(self._folder, 0, count, self._device)
             for each in own.values():
                 dist.broadcast(each.detach().to(self._device).contiguous(), 0)
+            if self._device.type == "cuda":
+                torch.cuda.empty_cache()  # copies of what lies elsewhere
             self._division = Division(transformer, self._device)
             for partner in self._partners:
                 partner.answer()

@@ -115,7 +115,7 @@ class DiffusersProvider(Provider):
 
     async def aclose(self) -> None:
         while self._held:
-            await asyncio.to_thread(_release, self._held.pop())
+            _release(self._held.pop())
 
     def _checkpoint(self, ref: str) -> Checkpoint:
         return checkpoints.find(self.name, ref.partition("/")[2])
