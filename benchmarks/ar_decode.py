@@ -361,7 +361,7 @@ def var(bench: Bench) -> None:
     tokenizer.place(bench.device, bench.dtype)
     side = config.patch_nums[-1] * tokenizer.factor
     runtime = Runtime(str(bench.device), bench.dtype)
-    graphs, eager = (VARModel(model, tokenizer, side, runtime) for _ in range(2))
+    graphs, eager = (VARModel(model, tokenizer, side, runtime, {}) for _ in range(2))
     payload: dict[str, Any] = {
         "guidance": 4.0,
         "top_k": 40 if small else 900,

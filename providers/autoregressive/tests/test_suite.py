@@ -30,13 +30,14 @@ class TestAutoregressive(ProviderSuite):
     provider = AutoregressiveProvider
     unknown_model = "acme/paint-1"
     settings: ClassVar[dict[str, str]] = {"device": "cpu"}
-    # The hybrids draw ImageNet's classes alone, and the suite's prompt is none.
     models: ClassVar[tuple[str, ...]] = (
         *MADE,
         "autoregressive/pocket",
         "autoregressive/Emu3-community/Emu3-Gen-hf",
         "autoregressive/deepseek-community/Janus-Pro-7B",
         "autoregressive/BAAI/Emu3.5-Image",
+        "autoregressive/peizesun/llamagen_t2i",
+        "autoregressive/zai-org/GLM-Image",
     )
     examples = 4
     run_models = MADE
@@ -46,3 +47,14 @@ class TestAutoregressive(ProviderSuite):
         if not card.edits:
             return None
         return {"sequence": [segment("a lighthouse", 16, 16, np.arange(256))]}
+
+
+class TestClasses(ProviderSuite):
+    """Models that draw ImageNet's classes, and read the names of these alone."""
+
+    provider = AutoregressiveProvider
+    unknown_model = "acme/paint-1"
+    settings: ClassVar[dict[str, str]] = {"device": "cpu"}
+    prompts = ("goldfish", "golden retriever")
+    models = ("autoregressive/FoundationVision/var", "autoregressive/FoundationVision/LlamaGen")
+    examples = 4

@@ -28,7 +28,7 @@ from .peers import Peer
 __all__ = [
     "KEY",
     "OPTIONS",
-    "PROMPT",
+    "PROMPTS",
     "SOURCE",
     "Case",
     "Planned",
@@ -40,7 +40,7 @@ __all__ = [
 KEY = "diptych-canary:7f3a9c51e2d4b8"
 """The key that providers are made with: no part of it must turn up in any text."""
 
-PROMPT = "a lighthouse on a cliff"
+PROMPTS = ("a lighthouse on a cliff", "a harbour at night")
 SOURCE = "a windmill on a cliff"
 OPTIONS = tuple(name for name in EditOptions.__annotations__ if name not in ("mode", "preserve"))
 """Every option that a caller can set, by name."""
@@ -63,6 +63,7 @@ class Case:
     mode: EditMode | None = None
     state: State | None = None
     size: tuple[int, int] = (96, 64)
+    prompts: tuple[str, str] = PROMPTS
 
     def __str__(self) -> str:
         """The same in every process, wherever a folder of the tests lies."""
@@ -90,7 +91,7 @@ class Case:
 
     def planned(self, **options: Any) -> Planned:
         """The plan of the bare request with `options`, made by the core's planner."""
-        request = Request.build(**{"prompt": PROMPT, **self.base(), **options})
+        request = Request.build(**{"prompt": self.prompts[0], **self.base(), **options})
         history = None
         if self.state is not None:
             history = History(image=request.image, prompt=SOURCE, state=self.state)
@@ -124,8 +125,9 @@ class Subject:
 
     `provider` is the class; nothing else is needed. `models` are the references to test (empty:
     every known model), `unknown_model` a name, without "provider/", that nobody has described.
-    `settings` are settings as `ImageClient` takes them. `picture_size` is the size of the pictures
-    that are edited, `examples` how many combinations of options each property tries.
+    `settings` are settings as `ImageClient` takes them. `prompts` are two that ask for different
+    pictures, for models that do not read every text. `picture_size` is the size of the pictures that
+    are edited, `examples` how many combinations of options each property tries.
 
     Calls are run when there is something to run them on: `peer` makes a loopback peer for a hosted
     provider (a subclass of `diptych.testing.peers.Peer`), `run_models` are the models that are run
@@ -137,6 +139,7 @@ class Subject:
     models: ClassVar[tuple[str, ...]] = ()
     unknown_model: ClassVar[str] = "no-such-model"
     settings: ClassVar[Mapping[str, Any]] = {}
+    prompts: ClassVar[tuple[str, str]] = PROMPTS
     picture_size: ClassVar[tuple[int, int]] = (96, 64)
     examples: ClassVar[int] = 5
     peer: ClassVar[Callable[..., Peer] | None] = None
@@ -205,7 +208,7 @@ def _cases(suite: type[Subject]) -> tuple[Case, ...]:
         for mode in modes + sorted(card.edits):
             state = suite.state(card) if mode is EditMode.CONTINUE else None
             if not retired(provider.card_for(card, mode)):
-                cases.append(Case(provider, card, mode, state, suite.picture_size))
+                cases.append(Case(provider, card, mode, state, suite.picture_size, suite.prompts))
     return tuple(cases)
 
 

@@ -7,6 +7,7 @@ import json
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 from unittest import mock
 
@@ -20,7 +21,7 @@ from ..errors import RequestError, RetiredModel
 from ..plan import shown
 from ..planner import make_plan
 from ..request import Request
-from .cases import KEY, PROMPT, Case, Subject, picture
+from .cases import KEY, Case, Subject, picture
 from .effects import accepted, accounted, leaves, sent, without
 from .values import seeds, strategies
 
@@ -40,7 +41,7 @@ class PlanningSuite(Subject):
     def test_a_plan_is_pure(self, case: Case) -> None:
         """The same request makes the same plan, in another provider too, without any network."""
         options = {"extra": {}, **case.base()}
-        fresh = Case(self.made(), case.card, case.mode, case.state, case.size)
+        fresh = replace(case, provider=self.made())
         with offline():
             first, again, other = case.plan(**options), case.plan(**options), fresh.plan(**options)
         assert sent(first) == sent(again) == sent(other), (
@@ -100,7 +101,7 @@ class PlanningSuite(Subject):
         """Another prompt makes another payload, and so does another picture."""
         plan = case.plan()
         told = {notice.option for notice in plan.notices}
-        other = case.plan(prompt="a harbour at night")
+        other = case.plan(prompt=case.prompts[1])
         assert sent(plan) != sent(other) or "prompt" in told, (
             f"{case}: the prompt is dropped: another one makes the same payload"
         )
@@ -195,7 +196,7 @@ class PlanningSuite(Subject):
 
     def test_retired_models(self) -> None:
         """Law 7: from its shutdown on a model raises and names one that lives longer."""
-        provider, request = self.made(), Request.build(PROMPT)
+        provider, request = self.made(), Request.build(self.prompts[0])
         ends = {card.ref: card.lifecycle.shutdown for card in provider.cards()}
         for card in self.cards():
             end, successor = card.lifecycle.shutdown, card.lifecycle.successor

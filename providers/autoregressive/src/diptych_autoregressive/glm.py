@@ -8,14 +8,14 @@ one at once. The painter is diffusers' `GlmImagePipeline`, which `diptych-autore
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil
 from pathlib import Path
 from typing import Any
 
 from diptych.cards import EditMode, ModelCard, Option, Paradigm, refused
 from diptych.errors import InvalidInput, UnsupportedOption
+from diptych.image import Image
 from diptych.plan import State
 from diptych.request import Request
 from diptych.sizes import Sizes
@@ -23,7 +23,7 @@ from diptych.sizes import Sizes
 from .family import Draft, Family, Files, Model, Runtime, check_whole
 from .knobs import Knobs, sampling
 
-__all__ = ["FACTOR", "FAMILY", "WRITER", "written_with"]
+__all__ = ["FACTOR", "FAMILY", "WRITER", "Traits"]
 
 REPOSITORY = "zai-org/GLM-Image"
 WRITER = "vision_language_encoder"
@@ -60,6 +60,12 @@ class Traits:
             steps=int(defaults.get("steps", STEPS)),
             area=int(defaults.get("image_area", 1024 * 1024)),
         )
+
+    def size(self, payload: Mapping[str, Any]) -> tuple[int, int]:
+        """Width and height to draw; a square where neither the caller nor a picture says so."""
+        side = round(self.area**0.5 / FACTOR) * FACTOR
+        width, height = payload.get("size", (side, side))
+        return width, height
 
 
 def written_with(folder: Path) -> dict[str, float]:
@@ -118,11 +124,10 @@ class Glm:
             streams=True,
             source="transformers 5.23, diffusers 0.42 and the repository's files, November 2026",
             note="guidance and steps are the painter's, temperature, top_k and top_p in extra the "
-            "writer's; needs diptych-diffusers",
+            "writer's; needs diptych-autoregressive[glm]",
         )
 
     def plan(self, request: Request, card: ModelCard, files: Files, state: State | None) -> Draft:
-        traits = Traits.of(files)
         if any(each.weight is not None for each in request.references):
             raise UnsupportedOption(
                 f"{card.ref} reads every reference in full and takes no weight", option="references"
@@ -130,45 +135,39 @@ class Glm:
         pictures = [each.image for each in request.references]
         if request.image is not None:
             pictures.insert(0, request.image)
-        width, height = request.geometry.size or self._size(request, traits)
-        payload: dict[str, Any] = {
-            "prompt": request.prompt,
-            "size": [width, height],
-            "rows": ceil(height / FACTOR),
-            "columns": ceil(width / FACTOR),
-            "steps": request.steps or traits.steps,
-        }
+        payload: dict[str, Any] = {"prompt": request.prompt}
+        size = request.geometry.size
+        if size is None and request.image is not None:
+            size = _size_of(request.image)
+        if size is not None:
+            payload["size"] = list(size)
+        if request.steps is not None:
+            payload["steps"] = request.steps
         if pictures:
             payload["pictures"] = pictures
-        payload |= sampling(card.ref, request.guidance, request.extra, traits.knobs)
-        if files.folder is None:
-            # What the checkpoint asks for is seen when it is there, and used then.
-            for name in SAMPLING.keys() - request.extra.keys():
-                del payload[name]
+        payload |= sampling(card.ref, request.guidance, request.extra)
         return Draft(payload, "token loop, then GlmImagePipeline")
-
-    def _size(self, request: Request, traits: Traits) -> tuple[int, int]:
-        """An edit has the size of what it edits, within what the model draws."""
-        if request.image is None:
-            side = round(traits.area**0.5 / FACTOR) * FACTOR
-            return side, side
-        if not request.image.is_fetched:
-            raise InvalidInput(
-                f"the plan needs the picture's size, and {request.image.url} was not downloaded; use "
-                "Image.from_url(url).fetch(), or give size="
-            )
-        width, height = request.image.size
-        if width * height > 2048 * 2048 or max(width, height) > 4 * min(width, height):
-            raise InvalidInput(
-                f"the picture is {width}x{height}, and GLM-Image draws up to 2048x2048 with sides up to "
-                "4:1; give size="
-            )
-        return width, height
 
     def load(self, files: Files, folder: Path, runtime: Runtime) -> Model:
         from .glm_model import GlmModel
 
         return GlmModel.load(files, folder, runtime)
+
+
+def _size_of(image: Image) -> tuple[int, int]:
+    """An edit has the size of what it edits, within what the model draws."""
+    if not image.is_fetched:
+        raise InvalidInput(
+            f"the plan needs the picture's size, and {image.url} was not downloaded; use "
+            "Image.from_url(url).fetch(), or give size="
+        )
+    width, height = image.size
+    if width * height > 2048 * 2048 or max(width, height) > 4 * min(width, height):
+        raise InvalidInput(
+            f"the picture is {width}x{height}, and GLM-Image draws up to 2048x2048 with sides up to "
+            "4:1; give size="
+        )
+    return width, height
 
 
 FAMILY: Family = Glm()

@@ -10,7 +10,8 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,13 @@ from diptych.local.stepwise import stepwise
 
 from .decode import Begun, sequential
 from .family import Drawn, Event, Files, Job, Runtime
-from .glm import FACTOR, WRITER, written_with
+from .glm import FACTOR, WRITER, Traits
 from .glm_decoder import GlmDecoder, Grid, positions
 from .grammar import Grammar
 from .graphs import Steps
 from .jacobi import parallel
 from .painting import fitting, one_by_one
+from .raster import sampler_of
 from .sampling import Noise, Sampler
 from .weights import Weights, check_memory, shards
 
@@ -243,7 +245,7 @@ class GlmModel:
         self,
         writer: Writer,
         pipeline: Callable[[], Any],
-        own: Mapping[str, float],
+        own: Traits,
         speed: str,
     ) -> None:
         self._writer, self._pipeline = writer, pipeline
@@ -279,10 +281,10 @@ class GlmModel:
             pipe.set_progress_bar_config(disable=True)
             return pipe
 
-        return cls(writer, pipeline, written_with(folder), runtime.speed)
+        return cls(writer, pipeline, Traits.of(files), runtime.speed)
 
     def picture_bytes(self, payload: Mapping[str, Any]) -> int:
-        rows, columns = int(payload["rows"]), int(payload["columns"])
+        rows, columns = _grid(self._own.size(payload))
         tokens = rows * columns * (1 + len(payload.get("pictures", ()))) + FACTOR * FACTOR
         kept = tokens * self._writer.decoder.shape.token_numbers
         pixels = rows * columns * FACTOR * FACTOR
@@ -294,9 +296,9 @@ class GlmModel:
 
     def _drawn(self, job: Job) -> Generator[Event, None, Drawn]:
         payload = job.payload
-        grid = int(payload["rows"]), int(payload["columns"])
-        asked = {name: payload.get(name, value) for name, value in self._own.items()}
-        sampler = Sampler(1.0, asked["temperature"], int(asked["top_k"]), asked["top_p"])
+        grid = _grid(self._own.size(payload))
+        # Guidance is the painter's; the writer reads one branch.
+        sampler = replace(sampler_of(payload, self._own.knobs), guidance=1.0)
         prompt = self._writer.prompt(payload["prompt"], payload.get("pictures", ()), grid)
         yield None
         codes, passes = yield from self._writer.codes(prompt, sampler, job)
@@ -313,7 +315,8 @@ class GlmModel:
     ) -> Generator[Event, None, Image]:
         """Picture `number` of the batch from its codes, by the pipeline's own loop."""
         payload, pictures = job.payload, len(job.seeds)
-        steps, (width, height) = int(payload["steps"]), payload["size"]
+        steps, (width, height) = payload.get("steps", self._own.steps), self._own.size(payload)
+        rows, columns = _grid((width, height))
         options: dict[str, Any] = {}
         if prompt.codes:
             seen = zip(prompt.codes, prompt.grids, strict=False)
@@ -335,10 +338,10 @@ class GlmModel:
             images: Tensor = self._pipeline()(
                 prompt=payload["prompt"],
                 prior_token_ids=prior[None],
-                height=payload["rows"] * FACTOR,
-                width=payload["columns"] * FACTOR,
+                height=rows * FACTOR,
+                width=columns * FACTOR,
                 num_inference_steps=steps,
-                guidance_scale=payload["guidance"],
+                guidance_scale=payload.get("guidance", self._own.knobs.guidance),
                 generator=torch.Generator().manual_seed(job.seeds[number]),
                 output_type="pt",
                 callback_on_step_end=after,
@@ -356,6 +359,11 @@ class GlmModel:
                     return tensors.to_image(pixels[:, :height, :width])
                 done = number * steps + step
                 yield Progress(done, pictures * steps) if job.watched else None
+
+
+def _grid(size: tuple[int, int]) -> Grid:
+    """Rows and columns of codes for pictures of (width, height)."""
+    return ceil(size[1] / FACTOR), ceil(size[0] / FACTOR)
 
 
 def _doubled(codes: Tensor, grid: Grid) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from diptych.errors import InvalidInput, UnsupportedOption
@@ -21,15 +21,13 @@ class Knobs:
     top_p: float = 1.0
 
 
-def sampling(
-    ref: str, guidance: float | None, extra: Mapping[str, Any], own: Knobs | None = None
-) -> dict[str, Any]:
-    """The sampling part of a payload: what the caller set, and the rest from `own` if given.
+def sampling(ref: str, guidance: float | None, extra: Mapping[str, Any]) -> dict[str, Any]:
+    """The sampling part of a payload: what the caller set.
 
     `extra` may hold temperature (0 takes the most probable token), top_k (0 is off) and top_p.
     Raises `UnsupportedOption` for other names, `InvalidInput` for values out of range.
     """
-    payload: dict[str, Any] = {} if own is None else asdict(own)
+    payload: dict[str, Any] = {}
     if guidance is not None:
         payload["guidance"] = guidance
     for name, value in extra.items():

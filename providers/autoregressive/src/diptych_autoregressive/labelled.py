@@ -22,6 +22,7 @@ __all__ = [
     "cells",
     "described",
     "label_of",
+    "own",
     "scaled",
     "settings",
 ]
@@ -66,13 +67,18 @@ def described(allowed: Mapping[str, Setting], *more: str) -> Option:
     return Option(note=", ".join([*more, *each]))
 
 
+def own(allowed: Mapping[str, Setting], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """What every setting is where the caller says nothing: the checkpoint's default, else ours."""
+    return {
+        name: each.check(name, defaults[name]) if name in defaults else each.default
+        for name, each in allowed.items()
+    }
+
+
 def settings(
-    extra: Mapping[str, Any],
-    allowed: Mapping[str, Setting],
-    defaults: Mapping[str, Any],
-    *also: str,
+    extra: Mapping[str, Any], allowed: Mapping[str, Setting], *also: str
 ) -> dict[str, Any]:
-    """The value of every setting: the caller's, else the checkpoint's own default, else ours.
+    """The settings that the caller gives.
 
     `also` are names that `extra` may hold and that are read elsewhere. Raises `UnsupportedOption`.
     """
@@ -85,12 +91,9 @@ def settings(
                 f"there is no {name!r} in extra: this model takes {', '.join(names)}{hint}",
                 option="extra",
             )
-    chosen = {name: each.default for name, each in allowed.items()}
-    for given in ({name: defaults[name] for name in chosen if name in defaults}, extra):
-        for name, value in given.items():
-            if name in allowed:
-                chosen[name] = allowed[name].check(name, value)
-    return chosen
+    return {
+        name: allowed[name].check(name, value) for name, value in extra.items() if name in allowed
+    }
 
 
 def label_of(request: Request, classes: int, ref: str) -> tuple[int | None, tuple[Notice, ...]]:

@@ -20,7 +20,7 @@ from ..painting import fitting, generators, one_by_one, painted, preview_steps, 
 from ..vq import GridTokenizer
 from ..weights import check_memory, converted
 from .captions import Captions
-from .family import ENCODER, Layout
+from .family import ENCODER, Layout, defaults
 from .model import HEADS, Cache, LlamaGen, Options, sample
 
 __all__ = ["LlamaGenModel", "TokenGraph", "load"]
@@ -62,7 +62,8 @@ def load(files: Files, folder: Path, layout: Layout, runtime: Runtime) -> LlamaG
                 f"the text encoder is {captions.width} wide and {path} was made for one that is "
                 f"{model.config.caption_width} wide (Flan-T5-XL is 2048)"
             )
-    return LlamaGenModel(model, tokenizer, captions, layout.side, runtime)
+    own = defaults(files, layout.kind)
+    return LlamaGenModel(model, tokenizer, captions, layout.side, runtime, own)
 
 
 def _captions(folder: Path, layout: Layout, runtime: Runtime) -> Captions:
@@ -95,6 +96,8 @@ class TokenGraph:
 
 
 class LlamaGenModel:
+    """A loaded LlamaGen. `own` is what it is drawn with where a payload says nothing."""
+
     def __init__(
         self,
         model: LlamaGen,
@@ -102,14 +105,15 @@ class LlamaGenModel:
         captions: Captions | None,
         side: int,
         runtime: Runtime,
+        own: Mapping[str, Any],
     ) -> None:
         self.model, self.tokenizer = model, tokenizer
-        self._captions, self._side, self._runtime = captions, side, runtime
+        self._captions, self._side, self._runtime, self._own = captions, side, runtime, own
         self._spare: tuple[Cache, Any] | None = None
 
     def picture_bytes(self, payload: Mapping[str, Any]) -> int:
         config, side = self.model.config, self._side
-        rows = 2 if payload["guidance"] > 1 else 1
+        rows = 2 if self._options(payload).cfg > 1 else 1
         length = config.prefix + side * side
         cache = 2 * config.depth * config.width * length * rows
         seen = 0 if self._captions is None else length * length * rows
@@ -121,13 +125,7 @@ class LlamaGenModel:
 
     def _drawn(self, job: Job) -> Generator[Event, None, Drawn]:
         payload, count = job.payload, len(job.seeds)
-        options = Options(
-            payload["guidance"],
-            payload["top_k"],
-            payload["top_p"],
-            payload["temperature"],
-            payload["cfg_interval"],
-        )
+        options = self._options(payload)
         condition, mask = self._condition(payload, count, guided=options.cfg > 1)
         yield None
         cache, step = self._lent(len(condition))
@@ -159,6 +157,17 @@ class LlamaGenModel:
         finally:
             self._spare = cache, step
         return Drawn(tuple(pictures), tokens=count * total, passes=total)
+
+    def _options(self, payload: Mapping[str, Any]) -> Options:
+        asked = {**self._own, **payload}
+        unguided = self._captions is None and payload["label"] is None
+        return Options(
+            1.0 if unguided else asked["guidance"],
+            asked["top_k"],
+            asked["top_p"],
+            asked["temperature"],
+            asked["cfg_interval"],
+        )
 
     def _condition(
         self, payload: Mapping[str, Any], count: int, *, guided: bool

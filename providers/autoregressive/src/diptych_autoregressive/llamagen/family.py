@@ -16,10 +16,10 @@ from diptych.request import Request
 from diptych.sizes import Sizes
 
 from ..family import Draft, Files, Model, Runtime
-from ..labelled import Setting, asked_size, described, label_of, settings
+from ..labelled import Setting, asked_size, described, label_of, own, settings
 from .cleaning import cleaned
 
-__all__ = ["FAMILY", "Layout"]
+__all__ = ["FAMILY", "Layout", "defaults"]
 
 CLASSES, TEXT = "FoundationVision/LlamaGen", "peizesun/llamagen_t2i"
 DEFAULTS = {
@@ -121,6 +121,12 @@ def _encoder(files: Files) -> str | None:
     return None
 
 
+def defaults(files: Files, kind: str) -> dict[str, Any]:
+    """What is drawn with where the caller says nothing, under the names of the payload."""
+    said = {"top_k": TOP_K[kind], **files.sidecar.defaults}
+    return {"guidance": float(said.get("guidance_scale", GUIDANCE[kind])), **own(SETTINGS, said)}
+
+
 class LlamaGenFamily:
     """The family object; see `Family`."""
 
@@ -144,7 +150,9 @@ class LlamaGenFamily:
             paradigm=Paradigm.AUTOREGRESSIVE,
             options={
                 "seed": Option(),
-                "guidance": Option(low=0, high=100, default=GUIDANCE[layout.kind]),
+                "guidance": Option(
+                    low=0, high=100, default=defaults(files, layout.kind)["guidance"]
+                ),
                 "previews": Option(),
                 "extra": described(
                     SETTINGS | {"top_k": Setting(TOP_K[layout.kind])},
@@ -160,25 +168,18 @@ class LlamaGenFamily:
 
     def plan(self, request: Request, card: ModelCard, files: Files, state: State | None) -> Draft:
         layout = Layout.of(files)
-        defaults = {"top_k": TOP_K[layout.kind], **files.sidecar.defaults}
-        guidance = request.guidance
-        if guidance is None:
-            guidance = float(defaults.get("guidance_scale", GUIDANCE[layout.kind]))
-        notices: tuple[Notice, ...] = ()
-        payload: dict[str, Any] = {}
+        guidance, also = request.guidance, ("label",) if layout.kind == "c2i" else ()
+        payload: dict[str, Any] = settings(request.extra, SETTINGS, *also)
         if layout.kind == "c2i":
-            label, notices = label_of(request, layout.classes, card.ref)
-            payload = {"label": label}
-            if label is None:
-                if request.guidance is not None and guidance > 1:
-                    told = "there is nothing to guide to without a class, so guidance has no effect"
-                    notices += (Notice("translated", told, "guidance"),)
-                guidance = 1.0
+            payload["label"], notices = label_of(request, layout.classes, card.ref)
+            if payload["label"] is None and guidance is not None:
+                told = "there is nothing to guide to without a class, so guidance has no effect"
+                notices += (Notice("translated", told, "guidance"),)
+                guidance = None
         else:
             payload["prompt"], notices = _caption(request.prompt)
-        also = ("label",) if layout.kind == "c2i" else ()
-        chosen = settings(request.extra, SETTINGS, defaults, *also)
-        payload |= {"guidance": guidance, **chosen, "tokens": layout.side**2}
+        if guidance is not None:
+            payload["guidance"] = guidance
         return Draft(payload | asked_size(request), "token loop", notices)
 
     def load(self, files: Files, folder: Path, runtime: Runtime) -> Model:

@@ -18,7 +18,7 @@ from diptych.local.tensors import from_image
 from ..family import Drawn, Event, Files, Job, Runtime
 from ..kl import Autoencoder
 from ..painting import fitting, generators, one_by_one, painted, preview_steps, weights
-from .family import Layout
+from .family import Layout, defaults
 from .head import Head, Steps
 from .model import HEADS, MAR, Options, inpaint_orders, orders, sample
 
@@ -46,7 +46,7 @@ def load(files: Files, folder: Path, layout: Layout, runtime: Runtime) -> MARMod
             f"{path} draws {model.config.classes} classes at {side}x{side}; say so in a diptych.json "
             f'beside it: {{"size": {side}, "classes": {model.config.classes}}}'
         )
-    return MARModel(model, autoencoder, side, runtime)
+    return MARModel(model, autoencoder, side, runtime, defaults(files))
 
 
 class HeadGraphs:
@@ -78,18 +78,27 @@ class HeadGraphs:
 
 
 class MARModel:
-    def __init__(self, model: MAR, autoencoder: Autoencoder, side: int, runtime: Runtime) -> None:
+    """A loaded MAR. `own` is what it is drawn with where a payload says nothing."""
+
+    def __init__(
+        self,
+        model: MAR,
+        autoencoder: Autoencoder,
+        side: int,
+        runtime: Runtime,
+        own: Mapping[str, Any],
+    ) -> None:
         self.model, self.autoencoder = model, autoencoder
-        self._side, self._runtime = side, runtime
+        self._side, self._runtime, self._own = side, runtime, own
         on_cuda = runtime.device.startswith("cuda")
         self._denoise = HeadGraphs(model.head) if on_cuda else None
 
     def picture_bytes(self, payload: Mapping[str, Any]) -> int:
-        config = self.model.config
-        rows = 1 if payload["guidance"] == 1 else 2
+        config, options = self.model.config, self._options(payload, self.model.config.tokens)
+        rows = 1 if options.cfg == 1 else 2
         length = config.tokens + config.buffer
         wide = length * (config.hidden * 2 + config.heads * length) * rows
-        noise = config.tokens * rows * config.channels * int(payload["diffusion_steps"])
+        noise = config.tokens * rows * config.channels * options.steps
         return (wide + noise + self._side * self._side * 160) * 4
 
     def draw(self, job: Job) -> Generator[Event, None, Drawn]:
@@ -97,18 +106,12 @@ class MARModel:
 
     def _drawn(self, job: Job) -> Generator[Event, None, Drawn]:
         payload, tokens = job.payload, self.model.config.tokens
-        options = Options(
-            payload["passes"],
-            payload["guidance"],
-            payload["schedule"],
-            payload["temperature"],
-            payload["diffusion_steps"],
-        )
         order, source, masked = orders(tokens, job.seeds), None, tokens
         if "image" in payload:
             unknown = torch.tensor([each == "#" for row in payload["tokens"] for each in row])
             order = inpaint_orders(order, unknown)
             source, masked = self._source(payload, len(job.seeds)), int(unknown.sum())
+        options = self._options(payload, masked)
         shown = preview_steps(job.previews, options.passes)
         passes = sample(
             self.model,
@@ -131,6 +134,17 @@ class MARModel:
             pictures.append(image)
             yield None
         return Drawn(tuple(pictures), tokens=len(job.seeds) * masked, passes=options.passes)
+
+    def _options(self, payload: Mapping[str, Any], masked: int) -> Options:
+        """How to sample `masked` tokens: in no more passes, each of which makes at least one."""
+        asked = {**self._own, **payload}
+        return Options(
+            min(asked["passes"], masked),
+            1.0 if payload["label"] is None else asked["guidance"],
+            asked["schedule"],
+            asked["temperature"],
+            asked["diffusion_steps"],
+        )
 
     def _source(self, payload: Mapping[str, Any], count: int) -> Tensor:
         """The tokens (B, L, C) of the picture that is edited."""

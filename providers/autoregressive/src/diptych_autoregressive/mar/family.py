@@ -16,9 +16,9 @@ from diptych.request import Request
 from diptych.sizes import Sizes
 
 from ..family import Draft, Files, Model, Runtime
-from ..labelled import Setting, asked_size, cells, described, label_of, scaled, settings
+from ..labelled import Setting, asked_size, cells, described, label_of, own, scaled, settings
 
-__all__ = ["FAMILY", "Layout"]
+__all__ = ["FAMILY", "Layout", "defaults"]
 
 SOURCE = "LTH14/mar and arXiv:2406.11838, read 2026-11-23"
 TRANSFORMER = re.compile(r"(checkpoint-last|mar[\w.-]*)\.(pth|pt|safetensors)")
@@ -68,6 +68,16 @@ class Layout:
         )
 
 
+def defaults(files: Files) -> dict[str, Any]:
+    """What is drawn with where the caller says nothing, under the names of the payload."""
+    said = files.sidecar.defaults
+    return {
+        "guidance": float(said.get("guidance_scale", GUIDANCE)),
+        "passes": int(said.get("passes", PASSES)),
+        **own(SETTINGS, said),
+    }
+
+
 class MARFamily:
     """The family object; see `Family`."""
 
@@ -83,7 +93,7 @@ class MARFamily:
         )
 
     def card(self, files: Files) -> ModelCard:
-        layout = Layout.of(files)
+        layout, drawn = Layout.of(files), defaults(files)
         tokens = (layout.size // PATCH) ** 2
         return ModelCard(
             ref=files.ref,
@@ -91,12 +101,12 @@ class MARFamily:
             edits=frozenset({EditMode.INPAINT}),
             options={
                 "seed": Option(),
-                "guidance": Option(low=1, high=100, default=GUIDANCE),
+                "guidance": Option(low=1, high=100, default=drawn["guidance"]),
                 "steps": Option(
                     "translated",
                     low=1,
                     high=tokens,
-                    default=min(PASSES, tokens),
+                    default=min(drawn["passes"], tokens),
                     note="steps are passes, each of which predicts some tokens",
                 ),
                 "previews": Option(),
@@ -110,30 +120,27 @@ class MARFamily:
         )
 
     def plan(self, request: Request, card: ModelCard, files: Files, state: State | None) -> Draft:
-        layout, defaults = Layout.of(files), files.sidecar.defaults
+        layout = Layout.of(files)
         label, notices = label_of(request, layout.classes, card.ref)
-        payload: dict[str, Any] = {"label": label}
-        guidance = request.guidance
-        if guidance is None:
-            guidance = float(defaults.get("guidance_scale", GUIDANCE))
-        elif label is None and guidance != 1:
+        payload = {"label": label, **settings(request.extra, SETTINGS, "label")}
+        if request.guidance is not None and label is None:
             told = "there is nothing to guide to without a class, so guidance has no effect"
             notices += (Notice("translated", told, "guidance"),)
-        payload["guidance"] = 1.0 if label is None else guidance
-        payload |= settings(request.extra, SETTINGS, defaults, "label")
+        elif request.guidance is not None:
+            payload["guidance"] = request.guidance
         side = layout.size // PATCH
         made = side * side
         if request.image is not None and request.mask is not None:
             payload |= {"image": request.image, "tokens": cells(request.mask, side)}
             notices += scaled(request.image.size, layout.size)
             made = sum(row.count("#") for row in payload["tokens"])
-        wanted = request.steps or int(defaults.get("passes", PASSES))
-        if wanted > made and request.steps is not None:
-            raise InvalidInput(
-                f"steps={wanted}: the mask covers {made} tokens, and every pass predicts at least one; "
-                f"give steps of at most {made}"
-            )
-        payload["passes"] = min(wanted, made)
+        if request.steps is not None:
+            if request.steps > made:
+                raise InvalidInput(
+                    f"steps={request.steps}: the mask covers {made} tokens, and every pass predicts at "
+                    f"least one; give steps of at most {made}"
+                )
+            payload["passes"] = request.steps
         return Draft(payload | asked_size(request), "masked loop", notices)
 
     def load(self, files: Files, folder: Path, runtime: Runtime) -> Model:

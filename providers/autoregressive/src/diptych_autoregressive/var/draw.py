@@ -20,7 +20,7 @@ from ..family import Drawn, Event, Files, Job, Runtime
 from ..painting import fitting, generators, one_by_one, painted, preview_steps, weights
 from ..vq import ScaleTokenizer
 from ..weights import Weights, check_memory, converted
-from .family import Layout
+from .family import Layout, defaults
 from .model import VAR, Buffers, Kept, Options, sample, step
 
 __all__ = ["Graphs", "VARModel", "load"]
@@ -49,7 +49,7 @@ def load(files: Files, folder: Path, layout: Layout, runtime: Runtime) -> VARMod
             f"{path} draws {model.config.classes} classes at {side}x{side}; say so in a diptych.json "
             f'beside it: {{"size": {side}, "classes": {model.config.classes}}}'
         )
-    return VARModel(model, tokenizer, side, runtime)
+    return VARModel(model, tokenizer, side, runtime, defaults(files))
 
 
 Key = tuple[int, Options, bool]
@@ -84,14 +84,23 @@ class Graphs:
 
 
 class VARModel:
-    def __init__(self, model: VAR, tokenizer: ScaleTokenizer, side: int, runtime: Runtime) -> None:
+    """A loaded VAR. `own` is what it is drawn with where a payload says nothing."""
+
+    def __init__(
+        self,
+        model: VAR,
+        tokenizer: ScaleTokenizer,
+        side: int,
+        runtime: Runtime,
+        own: Mapping[str, Any],
+    ) -> None:
         self.model, self.tokenizer = model, tokenizer
-        self._side, self._runtime = side, runtime
+        self._side, self._runtime, self._own = side, runtime, own
         self._spare: tuple[Key, Buffers, Any] | None = None
 
     def picture_bytes(self, payload: Mapping[str, Any]) -> int:
         config, side = self.model.config, self._side
-        rows = 2 if payload["guidance"] else 1
+        rows = 2 if self._options(payload).cfg else 1
         cache = 2 * config.depth * config.width * len(self.model.pos) * rows
         wide = config.patch_nums[-1] ** 2 * (config.hidden * rows + config.vocabulary * 6)
         return cache * self.model.pos.element_size() + wide * 4 + side * side * 160 * 4
@@ -101,9 +110,7 @@ class VARModel:
 
     def _drawn(self, job: Job) -> Generator[Event, None, Drawn]:
         payload, count = job.payload, len(job.seeds)
-        options = Options(
-            payload["guidance"], payload["top_k"], payload["top_p"], payload["more_smooth"]
-        )
+        options = self._options(payload)
         label = payload["label"]
         labels = [self.model.config.classes if label is None else label] * count
         kept = self._kept(payload) if "image" in payload else None
@@ -135,6 +142,11 @@ class VARModel:
         finally:
             self._spare = key, buffers, run
         return Drawn(tuple(pictures), tokens=count * len(self.model.pos), passes=len(nums))
+
+    def _options(self, payload: Mapping[str, Any]) -> Options:
+        asked = {**self._own, **payload}
+        guidance = 0.0 if payload["label"] is None else asked["guidance"]
+        return Options(guidance, asked["top_k"], asked["top_p"], asked["more_smooth"])
 
     def _lent(self, key: Key) -> tuple[Buffers, Any]:
         """Buffers that no other job has, and their step: on CUDA with graphs, those of the last job

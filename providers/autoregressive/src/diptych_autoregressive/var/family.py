@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from diptych.cards import EditMode, ModelCard, Option, Paradigm
 from diptych.errors import UnknownModel
@@ -15,9 +16,9 @@ from diptych.request import Request
 from diptych.sizes import Sizes
 
 from ..family import Draft, Files, Model, Runtime
-from ..labelled import Setting, asked_size, cells, described, label_of, scaled, settings
+from ..labelled import Setting, asked_size, cells, described, label_of, own, scaled, settings
 
-__all__ = ["FAMILY", "Layout"]
+__all__ = ["FAMILY", "Layout", "defaults"]
 
 REPOSITORY = "FoundationVision/var"
 SOURCE = "FoundationVision/VAR and arXiv:2404.02905, read 2026-11-23"
@@ -77,6 +78,12 @@ def _one(files: Files, pattern: re.Pattern[str], what: str, named: str | None) -
     )
 
 
+def defaults(files: Files) -> dict[str, Any]:
+    """What is drawn with where the caller says nothing, under the names of the payload."""
+    said = files.sidecar.defaults
+    return {"guidance": float(said.get("guidance_scale", GUIDANCE)), **own(SETTINGS, said)}
+
+
 class VARFamily:
     """The family object; see `Family`."""
 
@@ -99,7 +106,7 @@ class VARFamily:
             edits=frozenset({EditMode.INPAINT}),
             options={
                 "seed": Option(),
-                "guidance": Option(low=0, high=100, default=GUIDANCE),
+                "guidance": Option(low=0, high=100, default=defaults(files)["guidance"]),
                 "previews": Option(),
                 "extra": described(SETTINGS, "label (a class name or number)"),
             },
@@ -114,16 +121,14 @@ class VARFamily:
         )
 
     def plan(self, request: Request, card: ModelCard, files: Files, state: State | None) -> Draft:
-        layout, defaults = Layout.of(files), files.sidecar.defaults
+        layout = Layout.of(files)
         label, notices = label_of(request, layout.classes, card.ref)
-        chosen = settings(request.extra, SETTINGS, defaults, "label")
-        guidance = request.guidance
-        if guidance is None:
-            guidance = float(defaults.get("guidance_scale", GUIDANCE))
-        elif label is None and guidance > 0:
+        payload = {"label": label, **settings(request.extra, SETTINGS, "label")}
+        if request.guidance is not None and label is None:
             told = "there is nothing to guide to without a class, so guidance has no effect"
             notices += (Notice("translated", told, "guidance"),)
-        payload = {"label": label, "guidance": 0.0 if label is None else guidance, **chosen}
+        elif request.guidance is not None:
+            payload["guidance"] = request.guidance
         if request.image is not None and request.mask is not None:
             payload |= {"image": request.image, "tokens": cells(request.mask, layout.size // PATCH)}
             notices += scaled(request.image.size, layout.size)
