@@ -50,6 +50,9 @@ LOCAL = {
 _LENGTHS = ("hidden_states", "encoder_hidden_states")
 """The arguments of a pass whose tokens are divided, (B, S, C)."""
 
+_MASK = "encoder_hidden_states_mask"
+"""The argument that says which tokens of the text are seen, (B, S), for models that take one."""
+
 _ALIVE = 5.0
 """Seconds after which an idle partner looks whether the application still runs."""
 
@@ -118,6 +121,22 @@ class Division:
             gathered = functools.partial(self._gathered, splits.pop(path).gather_dim)
             transformer.get_submodule(path).register_forward_hook(gathered)
         apply_context_parallel(transformer, self._config, splits)
+
+    def padded(self, named: dict[str, Any]) -> dict[str, Any]:
+        """The arguments of a pass, with a text that all have an equal share of, where it can be masked."""
+        if _MASK not in named:
+            return named
+        text, mask = named["encoder_hidden_states"], named[_MASK]
+        short = -text.shape[1] % self._count
+        if not short:
+            return named
+        if mask is None:
+            mask = text.new_ones(text.shape[:2], dtype=torch.bool)
+        longer = {
+            "encoder_hidden_states": F.pad(text, (0, 0, 0, short)),
+            _MASK: F.pad(mask, (0, short)),
+        }
+        return {**named, **longer}
 
     def run(self, forward: Callable[..., Any], named: Mapping[str, Any], compiled: bool) -> Any:
         """One pass. All processes call this with the same arguments."""

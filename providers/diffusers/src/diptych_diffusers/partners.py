@@ -134,6 +134,7 @@ class Partners:
         def together(**named: Any) -> Any:
             self.check()
             try:
+                named = self._division.padded(named)
                 self._announce(transformer, named, pace)
                 return self._division.run(forward, named, pace.compiled)
             except Exception:
