@@ -3,7 +3,7 @@
     rewrite("make the dog a cat", "a dog in the snow").prompt == "a cat in the snow"
 
 The description that made the current picture is parsed (`grammar`, into a `Scene`), the instruction
-is split into clauses and matched against a table of `phrasings` (`commands`), and each clause is
+is split into clauses and matched against a table of phrasings (`commands`), and each clause is
 carried out on the description (`edits`, by way of `things`, `additions` and `scenery`). What is not
 understood with certainty is refused: a wrong picture costs more than a question.
 """
@@ -18,7 +18,7 @@ from ..errors import InvalidInput
 from . import edits, words
 from .commands import LONGEST, Edit, clause, clauses, instructs, plain, requested
 from .nouns import refusal
-from .scene import tokenize
+from .scene import keys_of, tokenize
 from .splicing import Kind, Outcome
 
 __all__ = ["Rewrite", "description", "reading", "rewrite"]
@@ -83,7 +83,7 @@ def rewrite(instruction: str, source: str) -> Rewrite:
             done.append(outcome)
     if not done:
         raise refusal(f"{instruction.strip()[:80]!r} asks for no change that is understood")
-    if _words(text) == _words(old):
+    if keys_of(text) == keys_of(old):
         raise refusal(f"{instruction.strip()[:80]!r} changes nothing in {old[:80]!r}")
     kind = next((o.kind for o in done if o.kind in ("style", "background")), done[0].kind)
     return Rewrite(text, kind, any(o.wide for o in done), _new_words(old, text))
@@ -100,7 +100,7 @@ def _carry_out(text: str, whole: str, pieces: list[str], *, added: bool) -> list
         outcomes = _apply(text, [edit])
         if (
             added
-            and {"it", "its", "them"}.intersection(_words(whole))
+            and {"it", "its", "them"}.intersection(keys_of(whole))
             and outcomes
             and outcomes[0].kind in ("replace", "recolour")
         ):
@@ -151,12 +151,8 @@ def _tidy(text: str, source: str) -> str:
     return text
 
 
-def _words(text: str) -> list[str]:
-    return [token.key for token in tokenize(text)]
-
-
 def _new_words(old: str, new: str) -> tuple[str, ...]:
-    left = Counter(_words(old))
+    left = Counter(keys_of(old))
     fresh = []
     for token in tokenize(new):
         left[token.key] -= 1

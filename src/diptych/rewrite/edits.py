@@ -10,8 +10,8 @@ from . import inflection, words
 from .additions import act, add, carry_out, join, placement
 from .commands import Edit, clause
 from .grammar import parse
-from .nouns import in_subject, is_picture, is_pronoun, mentions, parts, phrase_of, refusal, resolve
-from .scene import SLOTS, Phrase, Scene, colour_phrase, style_noun, tokenize
+from .nouns import in_subject, is_pronoun, is_whole, mentions, parts, phrase_of, refusal, resolve
+from .scene import SLOTS, Phrase, Scene, colour_phrase, keys_of, style_noun, tokenize
 from .scenery import background, move, setting_phrase, style
 from .splicing import DANGLING, Outcome, checked, splice
 from .things import recolour, remove, replace
@@ -25,13 +25,13 @@ def apply(source: str, edit: Edit) -> Outcome | None:
 def become(scene: Scene, edit: Edit) -> Outcome:
     """ "it" or "the dog" becomes whatever the value turns out to be."""
     value = re.sub(r"\A(?:be|become|to be|being) ", "", edit.value.strip(" ,"))
-    keys = [token.key for token in tokenize(value)]
+    keys = keys_of(value)
     if not keys:
         raise refusal("the instruction does not say what to change it into")
     core = (keys[1:] if keys[0] in words.ARTICLES or keys[0] == "the" else keys) or keys
     bare = edit.action == "scene"
     if colour_phrase(core) and not bare:
-        if core == ["black", "and", "white"] and _whole(scene, edit.target):
+        if core == ["black", "and", "white"] and is_whole(scene, edit.target):
             return style(scene, Edit("be", value=f"in {value}"))
         return recolour(scene, Edit("recolour", edit.target, value))
     if (
@@ -54,16 +54,12 @@ def become(scene: Scene, edit: Edit) -> Outcome:
     return replace(scene, Edit("replace", edit.target, value), strict=not into)
 
 
-def _whole(scene: Scene, target: str) -> bool:
-    return is_pronoun(target) or is_picture(scene, target)
-
-
 def _as_scenery(scene: Scene, target: str, value: str, core: list[str]) -> Outcome | None:
     """ "snowy", "night", "day" as a value; None for anything else."""
     named = core[0] in words.SCENE_ADJECTIVES or core[0] in words.TIMES or core[0] == "underwater"
     if not named or (len(core) > 1 and core[1:] != ["time"]):
         return None
-    if not _whole(scene, target):
+    if not is_whole(scene, target):
         found = mentions(scene, target)
         phrase = phrase_of(scene, found[0]) if found else None
         if phrase and phrase.kind in SLOTS:  # "turn day into night"
@@ -80,7 +76,7 @@ def _as_style(scene: Scene, edit: Edit, value: str, core: list[str]) -> Outcome 
     first = parsed.phrases[0] if parsed.phrases else None
     named = looks or style_noun(core)
     if len(core) == 1 and core[0] in words.STYLE_ADJECTIVES:
-        named = _whole(scene, edit.target)
+        named = is_whole(scene, edit.target)
     later = parsed.phrases[1:]
     ahead = bool(first and later and all(phrase.kind in SLOTS for phrase in later)) and style_noun(
         parsed.keys(0, later[0].start)
@@ -125,7 +121,7 @@ def _prepositional(scene: Scene, target: str, value: str) -> Outcome:
 def setting(scene: Scene, edit: Edit) -> Outcome:
     """ "the setting to a forest"; a new background leaves nothing of the old one."""
     value = re.sub(r"\A(?:be|become|look like) ", "", edit.value)
-    keys = [token.key for token in tokenize(value)]
+    keys = keys_of(value)
     core = keys[1:] if keys and keys[0] in words.DETERMINERS else keys
     if style_noun(core) and core[-1] not in words.PLACES:
         return style(scene, Edit("style", value=value))
@@ -146,7 +142,7 @@ def _reference(scene: Scene, target: str) -> bool:
     listed = parts(target)
     if len(listed) > 1:
         return all(_reference(scene, part) for part in listed)
-    return is_pronoun(target) or is_picture(scene, target) or bool(mentions(scene, target))
+    return is_whole(scene, target) or bool(mentions(scene, target))
 
 
 def make(scene: Scene, edit: Edit) -> Outcome:
@@ -217,7 +213,7 @@ def lack(scene: Scene, edit: Edit) -> Outcome:
 
 def whole(scene: Scene, edit: Edit) -> Outcome:
     """Bare words, or "use ...": certain only when they name a style, a place or a time."""
-    keys = [token.key for token in tokenize(edit.value)]
+    keys = keys_of(edit.value)
     if keys and keys[-1] in words.BACKDROPS:
         return setting(scene, Edit("setting", value=edit.value))
     return become(scene, Edit("scene", edit.target, edit.value))
@@ -234,20 +230,15 @@ def instead(scene: Scene, edit: Edit) -> Outcome:
     """ "a cat instead of the dog", "have it hold a guitar instead of a book"."""
     value = _LEAD.sub("", edit.value, count=1)
     target = edit.target
-    keys = [token.key for token in tokenize(value)]
-    old = [token.key for token in tokenize(target)]
+    keys = keys_of(value)
+    old = keys_of(target)
     if not keys or not old:
         raise refusal("'instead of' needs a thing on both sides")
     if old[0] in inflection.GERUNDS or old[0] in words.PREPOSITIONS:
         phrase = _phrase_like(scene, old)
-        if keys[0] in words.PREPOSITIONS:
-            return (
-                background(scene, value, phrase)
-                if phrase.kind in SLOTS
-                else _swap(scene, phrase, value)
-            )
         if phrase.kind in SLOTS:
-            return background(scene, setting_phrase(value), phrase)
+            new = value if keys[0] in words.PREPOSITIONS else setting_phrase(value)
+            return background(scene, new, phrase)
         return _swap(scene, phrase, value)
     if colour_phrase(old) and not mentions(scene, target):
         if colour_phrase(keys):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..errors import InvalidInput
 from . import inflection, words
 from .grammar import parse
-from .scene import Noun, Phrase, Scene, tokenize
+from .scene import Noun, Phrase, Scene, keys_of, tokenize
 
 MOST_MENTIONS = 20
 LONGEST_REASON = 400
@@ -39,8 +39,8 @@ def parts(target: str) -> list[str]:
 
 
 def is_pronoun(target: str) -> bool:
-    keys = [token.key for token in tokenize(target)]
-    return keys[:1] != [] and (keys[0] in words.PRONOUNS or keys[0] == "its") and len(keys) == 1
+    keys = keys_of(target)
+    return len(keys) == 1 and (keys[0] in words.PRONOUNS or keys[0] == "its")
 
 
 def is_picture(scene: Scene, target: str) -> bool:
@@ -48,6 +48,11 @@ def is_picture(scene: Scene, target: str) -> bool:
     keys = [k.key for k in tokenize(target) if k.key not in words.DETERMINERS and k.key != "whole"]
     heads = {scene.head(noun) for phrase in scene.phrases for noun in phrase.nouns}
     return len(keys) == 1 and keys[0] in words.PICTURE and keys[0] not in heads
+
+
+def is_whole(scene: Scene, target: str) -> bool:
+    """Whether `target` is "it" or the picture, so that what is said of it may be said of all."""
+    return is_pronoun(target) or is_picture(scene, target)
 
 
 def main_subject(scene: Scene) -> Noun:
@@ -66,9 +71,9 @@ def phrase_of(scene: Scene, noun: Noun) -> Phrase:
 
 
 def in_subject(scene: Scene, target: str) -> bool:
-    if is_pronoun(target) or is_picture(scene, target):
-        return True
-    return phrase_of(scene, resolve(scene, target)[0]).kind == "subject"
+    return is_whole(scene, target) or (
+        phrase_of(scene, resolve(scene, target)[0]).kind == "subject"
+    )
 
 
 def resolve(scene: Scene, target: str) -> list[Noun]:
@@ -155,7 +160,7 @@ def compose(scene: Scene, noun: Noun, value: Scene, target: str, loose: bool) ->
     known adjective may be half of a name ("polar bear"); then only the full name is replaced.
     """
     new = value.subjects()[0]
-    named = {token.key for token in tokenize(target)}
+    named = set(keys_of(target))
     brought = value.keys(new.core, new.end - 1)
     kinds = {words.ADJECTIVES.get(k) for k in brought} - {None}
     kept = []
@@ -202,7 +207,7 @@ def determiner(scene: Scene, noun: Noun, value: Scene, new: Noun, core: str, loo
         if not old_keys:
             bare = noun.start == 0 and not inflection.plural(scene.head(noun))
             return "" if bare else indefinite
-        if old_keys[0] in words.PLURALS and not (old_keys[0] in words.PLURALS and many):
+        if old_keys[0] in words.PLURALS and not many:
             return indefinite
         return indefinite if set(old_keys) & singular and old_keys != ["one"] else old
     return value.words(new.start, new.core)

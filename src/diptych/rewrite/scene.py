@@ -85,6 +85,11 @@ def tokenize(text: str) -> tuple[Token, ...]:
     return tuple([Token(key(m[0]), m.start(), m.end(), m[0][0].isalnum()) for m in found])
 
 
+def keys_of(text: str) -> list[str]:
+    """The words and marks of `text`, as they are looked up."""
+    return [token.key for token in tokenize(text)]
+
+
 def preposition_at(keys: list[str], i: int) -> int:
     """How many words the preposition at `i` has; 0 when there is none."""
     if i >= len(keys) or (keys[i] not in words.PREPOSITIONS and keys[i] not in ("next", "close")):

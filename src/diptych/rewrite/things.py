@@ -19,7 +19,7 @@ from .nouns import (
     refusal,
     resolve,
 )
-from .scene import SLOTS, Noun, Phrase, Scene, colour_phrase, tokenize
+from .scene import SLOTS, Noun, Phrase, Scene, colour_phrase, keys_of, tokenize
 from .scenery import background, setting_phrase
 from .splicing import Outcome, drop, noun_value, splice
 
@@ -28,7 +28,7 @@ _TINTS = words.SHADES - {"plain", "solid"}
 
 def recolour(scene: Scene, edit: Edit) -> Outcome:
     colour = edit.value.strip()
-    keys = [token.key for token in tokenize(colour)]
+    keys = keys_of(colour)
     if keys[:1] == ["a"] or keys[:1] == ["the"]:
         colour, keys = colour.partition(" ")[2], keys[1:]
     if not colour_phrase(keys):
