@@ -35,12 +35,32 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoints:
     return folder
 
 
+@pytest.fixture(scope="session")
+def kept(checkpoint: Checkpoints) -> Iterator[Clients]:
+    """Makes one client of each tiny checkpoint, whose model stays loaded."""
+    made: dict[str, ImageClient] = {}
+
+    def make(family: str) -> ImageClient:
+        if family not in made:
+            made[family] = ImageClient(f"diffusers/{checkpoint(family)}", device="cpu")
+        return made[family]
+
+    yield make
+    for each in made.values():
+        each.close()
+
+
 @pytest.fixture
-def client(checkpoint: Checkpoints) -> Iterator[Clients]:
-    """Makes clients of tiny checkpoints, `client("flux")`, or of a folder."""
+def client(checkpoint: Checkpoints, kept: Clients) -> Iterator[Clients]:
+    """Makes clients of tiny checkpoints, `client("flux")`, or of a folder.
+
+    One without settings is shared by all tests: they leave no trace in it.
+    """
     made: list[ImageClient] = []
 
     def make(model: str | Path, **settings: Any) -> ImageClient:
+        if isinstance(model, str) and not settings:
+            return kept(model)
         folder = model if isinstance(model, Path) else checkpoint(model)
         made.append(ImageClient(f"diffusers/{folder}", **{"device": "cpu"} | settings))
         return made[-1]
