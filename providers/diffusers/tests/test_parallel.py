@@ -13,7 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import torch.distributed as dist
+from diptych_diffusers.partners import Partners
 from torch._C._distributed_c10d import FileStore
 
 from diptych import (
@@ -74,8 +76,12 @@ def test_two_processes_draw_what_one_draws(family: str, client: Clients, photo: 
     for prompt, size in (("a fox reading a book", None), ("two foxes reading a book.", ODD)):
         drawn = [each.generate(prompt, seed=3, steps=3, size=size).image for each in (one, two)]
         assert levels_apart(*drawn) <= TOLERANCE
-    edits = [each.edit(photo, "a fox", mask=mask, seed=3, steps=3).image for each in (one, two)]
-    assert levels_apart(*edits) <= TOLERANCE
+    left = two.stream_generate("a fox", steps=900, previews=0)
+    next(event for event in left if isinstance(event, Progress))
+    left.close()
+    for how in ({"mask": mask}, {"mode": "invert", "source_prompt": "a dog"}):
+        edits = [each.edit(photo, "a fox", seed=3, steps=3, **how).image for each in (one, two)]
+        assert levels_apart(*edits) <= TOLERANCE
     prompts = ("a fox", "a very long story of a fox in the snow")
     together = AsyncImageClient(two.model, device="cpu", parallel=2, max_batch=2)
     for number, image in enumerate(asyncio.run(at_once(together, prompts))):
@@ -191,3 +197,13 @@ def test_a_process_that_is_distributed_already_is_left_alone(
 def test_devices_that_are_not_there_are_named(device: str, client: Clients) -> None:
     with pytest.raises(ConfigurationError, match="is not on this machine"):
         client("flux", device=device, parallel=2).generate("a fox")
+
+
+def test_cards_that_are_not_there_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda card: f"Card {card}")
+    monkeypatch.setattr(dist, "is_nccl_available", lambda: True)
+    with pytest.raises(
+        ConfigurationError, match=r"machine has cuda:0 \(Card 0\), cuda:1 \(Card 1\)"
+    ):
+        Partners("cuda:1", 2)

@@ -10,9 +10,10 @@ import functools
 import importlib
 import json
 import os
-import select
 import shutil
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -54,7 +55,7 @@ _MASK = "encoder_hidden_states_mask"
 """The argument that says which tokens of the text are seen, (B, S), for models that take one."""
 
 _ALIVE = 5.0
-"""Seconds after which an idle partner looks whether the application still runs."""
+"""Seconds between looks whether the application still runs."""
 
 
 @contextmanager
@@ -192,7 +193,7 @@ def serve(folder: Path, rank: int, count: int, device: torch.device, answers: Te
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 
-    commands = _commands()
+    commands = map(json.loads, iter(sys.stdin.buffer.readline, b""))
     say(free=devices.free_memory(str(device)))
     model = next(commands)
     transformer = built(model["kind"], model["config"], model["tensors"], device)
@@ -215,17 +216,12 @@ def serve(folder: Path, rank: int, count: int, device: torch.device, answers: Te
         division.run(transformer, named, pace.compiled)
 
 
-def _commands() -> Iterator[Any]:
-    """What the application says. Ends with it, also when another process holds the pipe open."""
-    parent, rest = os.getppid(), b""
+def _outlived(folder: Path, parent: int) -> None:
+    """End this process when the application is gone, even if it waits for the card just then."""
     while os.getppid() == parent:
-        if not select.select([0], [], [], _ALIVE)[0]:
-            continue
-        more = os.read(0, 1 << 16)
-        if not more:
-            return
-        *lines, rest = (rest + more).split(b"\n")
-        yield from map(json.loads, lines)
+        time.sleep(_ALIVE)
+    shutil.rmtree(folder, ignore_errors=True)
+    os._exit(1)
 
 
 def main() -> None:
@@ -233,6 +229,8 @@ def main() -> None:
     folder, rank, count, name = sys.argv[1:]
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print is no answer
+    watch = threading.Thread(target=_outlived, args=(Path(folder), os.getppid()), daemon=True)
+    watch.start()
     device = torch.device(name)
     torch.set_grad_enabled(False)
     if device.type == "cuda":

@@ -25,7 +25,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from diptych.errors import ConfigurationError, Unavailable
+from diptych.errors import ConfigurationError, DiptychError, Unavailable
 
 from .memory import SPARE
 from .partner import LOCAL, Division, layout, local, meet
@@ -89,8 +89,19 @@ class Partners:
     def share(self, transformer: Any, speed: str, running: int) -> None:
         """Give the partners the transformer, which may be anywhere; passes are divided from now on.
 
-        `running` is the bytes that a pass takes beside the weights.
+        `running` is the bytes that a pass takes beside the weights. Raises `ConfigurationError` when a
+        card has no room, and `Unavailable` when a partner ends meanwhile.
         """
+        try:
+            self._share(transformer, speed, running)
+        except DiptychError:
+            raise
+        except Exception:
+            self._lost.wait(_NEWS)
+            self.check()
+            raise
+
+    def _share(self, transformer: Any, speed: str, running: int) -> None:
         count = len(self._partners) + 1
         own = layout(transformer)
         whole = sum(each.numel() * each.element_size() for each in own.values())
@@ -267,7 +278,7 @@ class _Partner:
             found = None
         if found is None:
             raise Unavailable(
-                f"the process for passes on {self.card} did not start{self.words()}",
+                f"the process for passes on {self.card} did not get ready{self.words()}",
                 provider="diffusers",
                 code="partner_lost",
             )
