@@ -37,6 +37,8 @@ from diptych_diffusers.flux import Flux
 from diptych_diffusers.partners import Partners
 from diptych_diffusers.speed import Pace
 
+from diptych.errors import Unavailable
+
 SHAPES = ((1024, 28), (2048, 10))
 TINY = ((128, 4), (256, 3))
 """Side in pixels, and steps."""
@@ -50,6 +52,7 @@ class Run:
     def __init__(self, bench: Bench, until: float) -> None:
         self.bench = bench
         self.until = until
+        self.partners: Partners | None = None
         self.config = dict(bench.parts["transformer"].config)
         self.figures: dict[str, dict[str, float]] = {}
         self.latents: dict[tuple[str, int, int], torch.Tensor] = {}
@@ -79,7 +82,7 @@ class Run:
         device = "cuda:0" if bench.device.type == "cuda" else "cpu"
         try:
             if cards > 1:
-                partners = Partners(device, cards)
+                partners = self.partners = Partners(device, cards)
                 partners.share(transformer, speed, 0)
             pace = Pace(transformer, speed, torch.device(device))
             if partners is not None:
@@ -147,6 +150,29 @@ class Run:
         except Exception:
             print(f"FAILED: {speed}, {cards} cards\n{traceback.format_exc()}", flush=True)
 
+    def kill(self) -> None:
+        """How long it takes until the end of a partner in the midst of a pass is an error."""
+        side, _ = (TINY if self.bench.tiny else SHAPES)[0]
+        with contextlib.suppress(Unavailable), self.engine("exact", 2) as engine:
+            for few in (2, 3):
+                draw(engine, job(self.bench, steps=few, size=(side, side)))
+            drawing = engine.run(job(self.bench, steps=200, size=(side, side)), streaming=False)
+            for _ in range(6):
+                next(drawing)
+            assert self.partners is not None
+            self.partners._partners[0].process.kill()
+            began = time.monotonic()
+            try:
+                for _ in drawing:
+                    pass
+                self.partners.check()
+                print("FAILED: nobody missed the partner", flush=True)
+            except Unavailable as error:
+                print(f"partner killed: {time.monotonic() - began:.3f} s until {error}", flush=True)
+        with self.engine("exact", 1) as engine:
+            draw(engine, job(self.bench, steps=2, size=(side, side)))
+            print("after that, one card draws as before", flush=True)
+
     def table(self) -> str:
         """The figures in Markdown."""
         names = sorted({name for row in self.figures.values() for name in row}, key=_order)
@@ -174,6 +200,7 @@ def main() -> None:
     parser.add_argument("--speeds", nargs="*", default=["exact", "fast"])
     parser.add_argument("--seconds", type=float, default=420, help="no row is begun after these")
     parser.add_argument("--json", type=Path, help="where to keep the figures as JSON")
+    parser.add_argument("--kill", action="store_true", help="then end a partner in a pass")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     torch.set_grad_enabled(False)
@@ -191,6 +218,8 @@ def main() -> None:
             run.measure(speed, cards)
             if options.json is not None:
                 options.json.write_text(json.dumps(run.figures, indent=1))
+    if options.kill:
+        run.kill()
     faulthandler.cancel_dump_traceback_later()
     cuda = run.bench.device.type == "cuda"
     where = torch.cuda.get_device_name() if cuda else platform.machine()

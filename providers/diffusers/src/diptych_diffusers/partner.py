@@ -116,9 +116,7 @@ class Division:
         ]
         splits = dict(transformer._cp_plan)
         outputs = [path for path, each in splits.items() if isinstance(each, ContextParallelOutput)]
-        for (
-            path
-        ) in outputs:  # diffusers gathers shares of unequal lengths in a way that gloo cannot
+        for path in outputs:  # diffusers gathers unequal shares in a way that gloo has not
             gathered = functools.partial(self._gathered, splits.pop(path).gather_dim)
             transformer.get_submodule(path).register_forward_hook(gathered)
         apply_context_parallel(transformer, self._config, splits)

@@ -201,7 +201,7 @@ class Partners:
             f"the process that ran passes on {partner.card} ended with code {code}{partner.words()}"
         )
         if self._device.type == "cuda":
-            _leave(self._device)  # ends what waits on the card
+            _abort()
 
     def _fail(self, reason: str) -> None:
         with self._lock:
@@ -328,14 +328,21 @@ def _cards(device: str, count: int) -> list[str]:
     return [f"cuda:{first + each}" for each in range(count)]
 
 
+def _abort() -> None:
+    """End what waits for another card. Returns once no graph is left that holds an exchange with it."""
+    with contextlib.suppress(Exception):  # another thread was faster
+        if (world := dist.group.WORLD) is not None:
+            world._get_backend(torch.device("cuda")).abort()  # other threads run meanwhile
+
+
 def _leave(device: torch.device) -> None:
     """End the process group, whatever its members do."""
-    with contextlib.suppress(Exception):  # another thread was faster, or a peer is gone
-        if not dist.is_initialized():
-            return
-        if device.type == "cuda":
+    if device.type == "cuda":
+        _abort()
+        with contextlib.suppress(Exception):
             dist.distributed_c10d._abort_process_group()
-        else:
+    with contextlib.suppress(Exception):  # a peer is gone
+        if dist.is_initialized():
             dist.destroy_process_group()
 
 
