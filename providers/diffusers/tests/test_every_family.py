@@ -12,7 +12,7 @@ import pytest
 import torch
 from diptych_diffusers.families import family
 
-from diptych import ImageClient, InvalidInput, Mask, Preview, Reference, UnsupportedOption
+from diptych import EditMode, ImageClient, InvalidInput, Mask, Preview, Reference, UnsupportedOption
 
 from . import tiny, tinyrest
 from .conftest import Checkpoints, Clients, picture
@@ -144,6 +144,14 @@ def test_a_repository_has_its_own_defaults(
             model.plan(WORDS, negative_prompt="blue")
         half = model.edit(PHOTO, WORDS, mode="img2img", change=0.5, seed=1)
         assert half.raw["steps"] == defaults["steps"]
+
+
+@pytest.mark.parametrize("name", tinyrest.FAMILIES)
+def test_the_number_type_of_a_gpu_does(name: str, client: Clients) -> None:
+    model = client(name, dtype="bfloat16")
+    assert model.generate(WORDS, seed=1).image.size == (64, 64)
+    if EditMode.INSTRUCT in model.describe().edits:
+        assert model.edit(PHOTO, "make it blue", seed=1).image.size == (64, 64)
 
 
 def test_transparent_parts_are_read_and_drawn(client: Clients) -> None:

@@ -328,3 +328,27 @@ def test_a_number_type_is_kept_by_every_task(checkpoint: Checkpoints) -> None:
         assert sd.generate("a fox", seed=1).image.bytes == first
     with ImageClient(f"diffusers/{checkpoint('sd')}", device="cpu") as sd:
         assert sd.generate("a fox", seed=1).image.bytes != first
+
+
+def test_numbers_that_would_change_nothing_are_refused(client: Clients) -> None:
+    sd, pix2pix = client("sd"), client("sd-pix2pix")
+    for extra in ({"eta": 0.5}, {"eta": 0.5, "scheduler": "euler"}):
+        with pytest.raises(UnsupportedOption, match="eta"):
+            sd.plan("a fox", extra=extra)
+    ddim = {"scheduler": "ddim"}
+    made = [sd.generate("a fox", seed=1, extra=ddim | more).image for more in ({}, {"eta": 0.5})]
+    assert made[0].bytes != made[1].bytes
+    photo = picture(64, 64)
+    for options in (
+        {"extra": {"image_guidance_scale": 0.9}},
+        {"extra": {"image_guidance_scale": 1.2}, "guidance": 1},
+    ):
+        with pytest.raises(UnsupportedOption, match="image_guidance_scale"):
+            pix2pix.plan_edit(photo, "make it red", **options)
+    edited = [
+        pix2pix.edit(
+            photo, "make it red", seed=1, extra={"image_guidance_scale": scale}
+        ).image.bytes
+        for scale in (1.2, 2)
+    ]
+    assert edited[0] != edited[1]

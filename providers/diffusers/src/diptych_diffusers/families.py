@@ -52,7 +52,8 @@ class Facts:
     """What the settings of a checkpoint say, with the defaults of the classes that read them.
 
     `pipeline` is the `_class_name` of its index. `inputs` is what the denoiser reads: the latents
-    alone, a picture of the same size beside them, or that and a mask. `true_cfg`: its side-car sets a true guidance.
+    alone, a picture of the same size beside them, or that and a mask. `scheduler` is the class of its
+    scheduler. `true_cfg`: its side-car sets a true guidance.
     `side` is the side in pixels of the square it was configured for, `max_side` the longest that
     its position table holds; None where nothing says so. `components` are the parts that are there,
     `settings` what the index says beside them.
@@ -61,6 +62,7 @@ class Facts:
     pipeline: str
     inputs: Literal["plain", "doubled", "masked"] = "plain"
     guidance_embeds: bool = False
+    scheduler: str = ""
     use_dynamic_shifting: bool = False
     is_distilled: bool = False
     requires_aesthetics_score: bool = False
@@ -246,6 +248,7 @@ def facts(folder: Path) -> Facts:
         pipeline=name,
         inputs=_inputs(denoiser),
         guidance_embeds=bool(denoiser.get("guidance_embeds", False)),
+        scheduler=str(scheduler.get("_class_name", "")),
         use_dynamic_shifting=bool(scheduler.get("use_dynamic_shifting", False)),
         is_distilled=bool(index.get("is_distilled", False)),
         requires_aesthetics_score=bool(index.get("requires_aesthetics_score", False)),

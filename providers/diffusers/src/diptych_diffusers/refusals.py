@@ -19,6 +19,9 @@ Size = tuple[int, int]
 SEVERAL = ("ControlNetModel", "FluxControlNetModel", "SD3ControlNetModel")
 """ControlNets of which several can act together."""
 
+RANDOM = ("ddim", "tcd", "DDIMScheduler", "TCDScheduler")
+"""Schedulers whose steps take `eta`; every other ignores it."""
+
 PROPORTIONS = 0.02
 """How far the proportions of a size may be from the picture's: what rounding to pixels makes."""
 
@@ -58,6 +61,7 @@ def check(
         _check_shape(model, shape)
     if not model.family.known:
         return
+    _check_effects(model, guidance, extra)
     if model.family.guidance == "embedded" and "true_cfg_scale" in extra:
         _check_true_guidance(extra["true_cfg_scale"], negative_prompt)
     beside = {"controls": bool(controls), "references": bool(references)}
@@ -98,6 +102,26 @@ def _check_extra(model: Described, extra: Mapping[str, Any]) -> None:
         elif not isinstance(value, str if name in ADAPTED else (bool, int, float)):
             what = "a file or repository" if name in ADAPTED else "a number, True or False"
             raise UnsupportedOption(f"extra={{{name!r}: {value!r}}} must be {what}", option="extra")
+
+
+def _check_effects(model: Described, guidance: float | None, extra: Mapping[str, Any]) -> None:
+    """Refuse numbers that the pipeline takes and that would change nothing."""
+    own = "" if model.facts is None else model.facts.scheduler
+    sampler = extra.get("scheduler", own)
+    if "eta" in extra and sampler and sampler not in RANDOM:
+        way = "; give 'scheduler': 'ddim' beside it" if model.family.samplers else ""
+        raise UnsupportedOption(
+            f"extra={{'eta': ...}} changes nothing with the scheduler {sampler}{way}",
+            option="extra",
+        )
+    scale = extra.get("image_guidance_scale")
+    number = model.defaults.get("guidance", 0) if guidance is None else guidance
+    if scale is not None and (scale < 1 or number <= 1):
+        raise UnsupportedOption(
+            f"image_guidance_scale={scale:g} at guidance={number:g}: there is no guidance at all unless "
+            "the first is at least 1 and the second above 1",
+            option="extra",
+        )
 
 
 def _check_references(
