@@ -73,11 +73,19 @@ class Run:
                 parameter.normal_(0, 0.02)
         return made
 
+    def clear(self) -> None:
+        """Forget the model before: its weights, its graphs and its compiled blocks."""
+        torch._dynamo.reset()
+        gc.collect()
+        if self.bench.device.type == "cuda":
+            torch.cuda.empty_cache()
+
     @contextlib.contextmanager
     def engine(self, speed: str, cards: int) -> Iterator[Engine]:
         """An engine over new weights, with `cards` - 1 partners."""
         bench, partners = self.bench, None
-        torch._dynamo.reset()
+        bench.parts["transformer"] = None
+        self.clear()
         bench.parts["transformer"] = transformer = self.transformer()
         device = "cuda:0" if bench.device.type == "cuda" else "cpu"
         try:
@@ -95,10 +103,6 @@ class Run:
             if partners is not None:
                 partners.close()
             bench.parts["transformer"] = None
-            del transformer
-            gc.collect()
-            if bench.device.type == "cuda":
-                torch.cuda.empty_cache()
 
     def row(self, engine: Engine, speed: str, cards: int, side: int, steps: int) -> None:
         """Measure one shape."""
