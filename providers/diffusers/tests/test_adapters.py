@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from diptych_diffusers.adapters import KEPT
+from safetensors.torch import load_file, save_file
 
 from diptych import ConfigurationError, ImageClient, InvalidInput, LoRA, UnsupportedOption
 
@@ -113,11 +115,32 @@ def test_an_adapter_whose_layers_do_not_fit_is_refused(
     assert flux.generate("a fox", seed=1).image.bytes == plain
 
 
-def test_a_control_lora_is_refused(client: Clients, tmp_path: Path) -> None:
-    """It would enlarge the input of the transformer that others use at the same time."""
-    control = tiny.lora(tmp_path, {"transformer.x_embedder": (32, 32)})
-    with pytest.raises(ConfigurationError, match="x_embedder"):
-        client("flux").generate("a fox", adapters=[str(control)])
+def test_an_adapter_that_could_not_be_taken_off_is_refused(
+    client: Clients, style: Styles, tmp_path: Path
+) -> None:
+    """Norms are replaced for good, where other layers are added to."""
+    flux = client("flux")
+    plain = flux.generate("a fox", seed=1).image.bytes
+    state = load_file(style("flux")) | {
+        "transformer.transformer_blocks.0.attn.norm_q.weight": torch.full((16,), 3.0)
+    }
+    save_file(state, tmp_path / "norms.safetensors")
+    with pytest.raises(ConfigurationError, match="norm_q"):
+        flux.generate("a fox", adapters=[str(tmp_path / "norms.safetensors")])
+    assert flux.generate("a fox", seed=1).image.bytes == plain
+
+
+def test_more_adapters_than_stay_loaded_take_turns(client: Clients, style: Styles) -> None:
+    model = client("sd")
+    paths = [style("sd", f"style {'x' * each}") for each in range(KEPT + 1)]
+
+    def drawn(path: str) -> bytes:
+        return model.generate("a fox", seed=1, steps=3, adapters=[path]).image.bytes
+
+    alone = [drawn(each) for each in paths]
+    assert len(set(alone)) == len(paths)
+    with ThreadPoolExecutor(len(paths)) as pool:
+        assert list(pool.map(drawn, paths)) == alone
 
 
 def test_a_folder_and_a_file_are_the_same(client: Clients, style: Styles) -> None:

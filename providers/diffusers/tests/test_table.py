@@ -188,11 +188,17 @@ the classes of its parts are known.
   `org/name@revision`, `org/name/file.safetensors`); several act together. One whose layers do not fit, or whose
   metadata name another base model, is refused. It is switched off again without a trace: the next picture is
   bit for bit what it was before. A distilled one may need another sampler: `extra={{"scheduler": "lcm"}}` (Stable
-  Diffusion 1.x, 2.x and XL). Control LoRAs, which enlarge the transformer's input, are refused.
+  Diffusion 1.x, 2.x and XL). Control LoRAs are not adapters here: see below.
 * `controls=[Control(kind, image, strength, start, end, path=...)]`: `image` is a finished control image, never
   turned into one in silence; a photograph as an edge map is refused. `diptych_diffusers.control.canny(image)`
   makes an edge map. `path` names the ControlNet; FLUX.1 Canny and Depth need none.
-  `edit(image, prompt, mode="control")` takes the edges of the picture itself, for checkpoints that were trained
+* A control LoRA makes FLUX.1 dev read a control image: `controls=[Control("canny", image,
+  path="black-forest-labs/FLUX.1-Canny-dev-lora")]`. Its file says what it is, by an input layer of twice the
+  width. `strength` is the scale of the LoRA; its norms of queries and keys have none and act whole. It acts
+  throughout (`start` and `end` are refused), alone (one control image), and with other LoRAs. Steps and guidance
+  are those of FLUX.1 Canny and Depth unless given, and a negative prompt is refused, as for them. The model
+  itself is not touched: others draw with it meanwhile as ever.
+* `edit(image, prompt, mode="control")` takes the edges of the picture itself, for checkpoints that were trained
   on them (`"control": "canny"` in `diptych.json` says so of a folder of one's own).
 * `references=[Reference(image, weight)]`: read beside the picture by the families with a number above. Others need
   `extra={{"ip_adapter": "org/name/file.safetensors"}}`, perhaps with `"image_encoder"`, or for FLUX.1

@@ -33,6 +33,12 @@ _LAYER = re.compile(
     r"(?:\.default)?\.weight"
 )
 
+_NORM = re.compile(r"transformer\.(?P<layer>.+\.norm_(?:added_)?[qk])\.weight")
+"""A layer that a control LoRA has for its own instead of adding to the model's."""
+
+_TEXT = ("text_encoder", "lora_te")
+"""How the weights for encoders of text begin."""
+
 _BASES = (
     ("stable-diffusion-xl", "sdxl"),
     ("sdxl", "sdxl"),
@@ -59,14 +65,18 @@ class Adapters:
     """The adapters of one loaded model. Everything happens on the thread of its device.
 
     `parts` are the components whose layers are adapted, `pipeline` makes a stock pipeline that can
-    load a LoRA, `family` is the name of the model's family.
+    load a LoRA, `family` is the name of the model's family. `control` is the control LoRA of which the
+    model is the twin: what is loaded beside it was put on the model itself before.
     """
 
-    def __init__(self, parts: Mapping[str, Any], pipeline: Any, family: str) -> None:
+    def __init__(
+        self, parts: Mapping[str, Any], pipeline: Any, family: str, control: str | None = None
+    ) -> None:
         self._modules = [part for part in parts.values() if isinstance(part, nn.Module)]
         self._denoiser = parts.get("transformer", parts.get("unet"))
         self._pipeline = pipeline
         self._family = family
+        self._control = control
         self._names: OrderedDict[str, str] = OrderedDict()
         self._count = 0
         self._worn: Worn = ()
@@ -123,47 +133,53 @@ class Adapters:
         ]
 
     def _load(self, path: str) -> None:
-        file = weights_in(found(path, "adapters"), "adapters")
-        state, metadata = _read(file)
-        _check_base(file, metadata, self._family)
+        option = "controls" if path == self._control else "adapters"
+        file = weights_in(found(path, option), option)
+        state, metadata = _read(file, option)
+        _check_base(file, metadata, self._family, option)
+        beside = self._control not in (None, path)
+        if beside:  # the encoders of text are the model's, which wears this one too
+            state = {key: each for key, each in state.items() if not key.startswith(_TEXT)}
         self._count += 1
         name = f"adapter_{self._count}"
         with listening().around():
             pipe = self._pipeline()
             try:
-                plain = _converted(pipe, state)
-                _check_layers(file, plain, self._denoiser)
-                pipe.load_lora_weights(dict(state), adapter_name=name)
+                if not beside:
+                    plain = _converted(pipe, state)
+                    _check_layers(file, plain, self._denoiser, option)
+                if state:
+                    pipe.load_lora_weights(dict(state), adapter_name=name)
             except (ValueError, RuntimeError, KeyError) as error:
                 raise InvalidInput(
-                    f"adapters: {file} cannot be put on this model: {error}"
+                    f"{option}: {file} cannot be put on this model: {error}"
                 ) from None
         layers = [layer for layer in self._layers() if name in layer.scaling]
-        if not layers:
-            raise InvalidInput(f"adapters: {file} changes no layer of this model")
+        if not layers and not beside:
+            raise InvalidInput(f"{option}: {file} changes no layer of this model")
         self._worn = (("", 0.0),)  # whatever is on now is not what anybody asked for
         self._names[path] = name
         self.wear(())
 
 
-def _read(file: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
+def _read(file: Path, option: str) -> tuple[dict[str, Tensor], Mapping[str, str]]:
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(file, framework="pt") as opened:
             return {key: opened.get_tensor(key) for key in opened.keys()}, opened.metadata() or {}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise InvalidInput(f"adapters: {file} cannot be read as safetensors: {error}") from None
+        raise InvalidInput(f"{option}: {file} cannot be read as safetensors: {error}") from None
 
 
-def _check_base(file: Path, metadata: Mapping[str, str], family: str) -> None:
+def _check_base(file: Path, metadata: Mapping[str, str], family: str, option: str) -> None:
     """Refuse an adapter whose file says that it belongs to another model."""
     for key in ("modelspec.architecture", "ss_base_model_version", "base_model"):
         said = metadata.get(key, "")
         meant = _base(said.rpartition("/")[2] if key == "base_model" else said)
         if meant is not None and meant != _base(family):
             raise ConfigurationError(
-                f"adapters: {file} was made for {said!r} by its own account, and this model is {family}"
+                f"{option}: {file} was made for {said!r} by its own account, and this model is {family}"
             )
 
 
@@ -179,11 +195,26 @@ def _converted(pipe: Any, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     return found
 
 
-def _check_layers(file: Path, state: Mapping[str, Tensor], denoiser: nn.Module) -> None:
-    """Every layer must be there and have the adapter's shape."""
+def _check_layers(
+    file: Path, state: Mapping[str, Tensor], denoiser: nn.Module, option: str
+) -> None:
+    """Every layer must be there and have the adapter's shape.
+
+    Norms are overwritten, not added to, so a control LoRA alone may bring them, to its twin.
+    """
     layers = dict(denoiser.named_modules())
     wrong: list[str] = []
     for key, value in state.items():
+        if (norm := _NORM.fullmatch(key)) is not None:
+            if option == "adapters":
+                raise ConfigurationError(
+                    f"adapters: {file} replaces {norm['layer']}, which could not be taken off again; only "
+                    "control LoRAs may: controls=[Control(kind, image, path=...)]"
+                )
+            own = getattr(layers.get(norm["layer"]), "weight", None)
+            if own is None or own.shape != value.shape:
+                wrong.append(norm["layer"])
+            continue
         named = _LAYER.fullmatch(key)
         if named is None:
             continue
@@ -194,7 +225,7 @@ def _check_layers(file: Path, state: Mapping[str, Tensor], denoiser: nn.Module) 
             wrong.append(named["layer"])
     if wrong:
         raise ConfigurationError(
-            f"adapters: {file} belongs to another model: {len(wrong)} of its layers are not here or have "
+            f"{option}: {file} belongs to another model: {len(wrong)} of its layers are not here or have "
             f"another shape, for example {wrong[0]}"
         )
 

@@ -119,10 +119,17 @@ def controlnet(folder: Path, kind: str, dtype: torch.dtype, device: str) -> Any:
 
     Raises `ConfigurationError` for another model's, and for weights that are not safetensors.
     """
+    more = ""
+    if kind == "FluxControlNetModel":
+        more = (
+            "; and no control LoRA: none of its weights are for an input layer of twice the width"
+        )
     try:
         config: Mapping[str, Any] = json.loads((folder / "config.json").read_text("utf-8"))
     except (OSError, ValueError):
-        raise ConfigurationError(f"{folder} is no ControlNet: it has no config.json") from None
+        raise ConfigurationError(
+            f"{folder} is no ControlNet: it has no config.json{more}"
+        ) from None
     if config.get("_class_name") != kind:
         raise ConfigurationError(
             f"{folder} is a {config.get('_class_name')}, and this model needs a {kind}"

@@ -52,8 +52,9 @@ class Facts:
     """What the settings of a checkpoint say, with the defaults of the classes that read them.
 
     `pipeline` is the `_class_name` of its index. `inputs` is what the denoiser reads: the latents
-    alone, a picture of the same size beside them, or that and a mask. `scheduler` is the class of its
-    scheduler. `true_cfg`: its side-car sets a true guidance.
+    alone, a picture of the same size beside them, or that and a mask; `channels` is how many numbers that
+    is at each place, where its settings say. `scheduler` is the class of its scheduler. `true_cfg`: its
+    side-car sets a true guidance.
     `side` is the side in pixels of the square it was configured for, `max_side` the longest that
     its position table holds; None where nothing says so. `components` are the parts that are there,
     `settings` what the index says beside them.
@@ -61,6 +62,7 @@ class Facts:
 
     pipeline: str
     inputs: Literal["plain", "doubled", "masked"] = "plain"
+    channels: int | None = None
     guidance_embeds: bool = False
     scheduler: str = ""
     use_dynamic_shifting: bool = False
@@ -247,6 +249,7 @@ def facts(folder: Path) -> Facts:
     return Facts(
         pipeline=name,
         inputs=_inputs(denoiser),
+        channels=denoiser.get("in_channels"),
         guidance_embeds=bool(denoiser.get("guidance_embeds", False)),
         scheduler=str(scheduler.get("_class_name", "")),
         use_dynamic_shifting=bool(scheduler.get("use_dynamic_shifting", False)),

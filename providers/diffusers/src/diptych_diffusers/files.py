@@ -11,7 +11,7 @@ from pathlib import Path
 from diptych.errors import InvalidInput, UnknownModel
 from diptych.local import checkpoints
 
-__all__ = ["check_name", "found", "weights_in"]
+__all__ = ["check_name", "found", "here", "weights_in"]
 
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
@@ -52,6 +52,21 @@ def found(name: str, option: str) -> Path:
         safe = [each for each in wanted if not each.endswith(PICKLED)]
         folder = checkpoints.fetch(checkpoint, safe)
     return folder / inside if inside else folder
+
+
+def here(name: str) -> Path | None:
+    """The file or folder that `name` means, if it is on this machine. Raises nothing for bad names."""
+    path = Path(name).expanduser()
+    if path.exists():
+        return path
+    try:
+        repository, inside = _split(name, "")
+    except InvalidInput:
+        return None
+    folder = checkpoints.find("diffusers", repository).folder
+    if folder is None or not (folder / inside).exists():
+        return None
+    return folder / inside
 
 
 def _split(name: str, option: str) -> tuple[str, str]:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from diptych.errors import UnsupportedOption
+from diptych.errors import ConfigurationError, UnsupportedOption
 
 from .adapters import Adapters, Worn, worn
 from .cards import Described, is_native
+from .control_lora import following
 from .engine import Engine, Steps
+from .files import found
 from .job import Job
 from .recipe import EXTRA
 from .refusals import check
 from .speed import Pace
 from .stock import Stock
+from .twin import Twin
 
 if TYPE_CHECKING:
     from .loading import Lease
@@ -24,6 +27,9 @@ __all__ = ["Model"]
 
 SETS = 4
 """Sets of adapters for which a batch and the encoded prompts are kept."""
+
+TWINS = 2
+"""Control LoRAs that stay loaded."""
 
 
 class Model:
@@ -48,9 +54,53 @@ class Model:
         self.pace = pace
         self._engine = engine
         self._engines: OrderedDict[Worn, Engine] = OrderedDict()
+        self._twins: OrderedDict[str, Twin] = OrderedDict()
 
     def run(self, job: Job, *, streaming: bool) -> Steps:
         """Draw the pictures of `job`, in steps; the last event is the `Outcome`."""
+        self._check(job)
+        for each in job.controls:
+            if (path := each.get("path")) is not None:
+                found(path, "controls")
+                yield None
+        if job.controls:
+            self._check(job)  # their files tell now what each of them is
+        wanted = worn(job.adapters)
+        wearing = [(self.adapters, wanted)]
+        self.lease.arrive()
+        lora = following(self.described, job.controls)
+        if lora is None:
+            _load(wearing)
+            steps = self._drawing(job, wanted, streaming)
+        else:
+            (control,) = job.controls
+            twin = self._twin(control["path"], lora)
+            with_it = ((control["path"], float(control["strength"])), *wanted)
+            wearing.append((twin.adapters, with_it))
+            _load(wearing)
+            self._keep(control["path"], twin)
+            read = job.but(controls=({**control, "path": None},))
+            steps = twin.stock.run(read, streaming=streaming)
+        yield None
+        try:
+            while True:
+                self.lease.arrive()  # others may have been here in between
+                _load(wearing)
+                for adapters, on in wearing:
+                    adapters.wear(on)
+                try:
+                    event = next(steps)
+                except StopIteration:
+                    return
+                finally:
+                    if self.adapters.reach_others:
+                        self.adapters.wear(())
+                yield event
+        finally:
+            steps.close()
+
+    def _check(self, job: Job) -> None:
+        """Refuse what the model cannot do. Raises as `check` does."""
         check(
             self.described,
             job.task,
@@ -65,31 +115,36 @@ class Model:
             read=[each["image"].size for each in job.references],
             extra=job.extra,
         )
-        wanted = worn(job.adapters)
-        if wanted and self.pace is not None and self.pace.eight:
-            raise UnsupportedOption(
-                f'adapters cannot be put on weights in eight bits: use speed="exact" instead of '
-                f'"{self.pace.speed}"',
-                option="adapters",
+        if self.pace is None or not self.pace.eight:
+            return
+        lora = following(self.described, job.controls) is not None
+        for option, given in (("adapters", bool(job.adapters)), ("controls", lora)):
+            if given:
+                what = "a control LoRA" if option == "controls" else option
+                raise UnsupportedOption(
+                    f'{what} cannot be put on weights in eight bits: use speed="exact" instead of '
+                    f'"{self.pace.speed}"',
+                    option=option,
+                )
+
+    def _twin(self, path: str, lora: Described) -> Twin:
+        """The twin with the control LoRA at `path`, its weights loaded or not."""
+        kind = self.lease.placement.kind
+        if kind != "resident":
+            raise ConfigurationError(
+                f"controls: a control LoRA is for a model that stays on its device whole: "
+                f"{self.lease.placement.notices[0].message}; free memory, or "
+                "use a checkpoint of FLUX.1 Canny or Depth"
             )
-        self.lease.arrive()
-        self.adapters.load(wanted)
-        yield None
-        steps = self._drawing(job, wanted, streaming)
-        try:
-            while True:
-                self.lease.arrive()  # others may have been here in between
-                self.adapters.wear(wanted)
-                try:
-                    event = next(steps)
-                except StopIteration:
-                    return
-                finally:
-                    if self.adapters.reach_others:
-                        self.adapters.wear(())
-                yield event
-        finally:
-            steps.close()
+        if path in self._twins:
+            return self._twins[path]
+        return Twin.of(self.stock, lora, path)
+
+    def _keep(self, path: str, twin: Twin) -> None:
+        self._twins[path] = twin
+        self._twins.move_to_end(path)
+        if len(self._twins) > TWINS:
+            self._twins.popitem(last=False)
 
     def _drawing(self, job: Job, wanted: Worn, streaming: bool) -> Steps:
         beside = {"controls": bool(job.controls), "references": bool(job.references)}
@@ -102,3 +157,9 @@ class Model:
                 self._engines.popitem(last=False)
         self._engines.move_to_end(wanted)
         return self._engines[wanted].run(job, streaming=streaming)
+
+
+def _load(wearing: Sequence[tuple[Adapters, Worn]]) -> None:
+    """Load what is to be worn and is not loaded, or not any more."""
+    for adapters, wanted in wearing:
+        adapters.load(wanted)

@@ -16,6 +16,8 @@ from diptych.plan import Call, Plan
 from diptych.request import Request
 
 from .cards import Described, is_native, task_of
+from .control_lora import BECOMES, following
+from .files import here
 from .geometry import canvas
 from .recipe import EXTRA, Recipe
 from .refusals import check
@@ -89,6 +91,7 @@ def plan_of(request: Request, model: Described, speed: str = "exact") -> Plan:
             *_resized(request, model),
             *_unknown_words(request, model),
             *_traded(speed, call, model),
+            *_followed(request, model),
         ),
         estimate=FREE,
     )
@@ -96,7 +99,7 @@ def plan_of(request: Request, model: Described, speed: str = "exact") -> Plan:
 
 def loop(model: Described, request: Request) -> str:
     """What runs: "<family> loop" for ours, else the class of the stock pipeline."""
-    kind = model.family
+    kind = (following(model, [_fields(each) for each in request.controls]) or model).family
     mode = "generate" if request.mode is None else str(request.mode)
     beside = {"controls": bool(request.controls), "references": bool(request.references)}
     if is_native(kind, mode, **beside) and set(request.extra) <= EXTRA:
@@ -115,6 +118,33 @@ def _traded(speed: str, call: Call, model: Described) -> tuple[Notice, ...]:
     else:
         said = f"trades: {TRADES[speed]}"
     return (Notice("assumed", f"speed={speed!r} {said}", "speed"),)
+
+
+def _followed(request: Request, model: Described) -> tuple[Notice, ...]:
+    """Tell the defaults that a control LoRA brings, or that what a path names cannot be known yet."""
+    controls = [_fields(each) for each in request.controls]
+    if (lora := following(model, controls)) is not None:
+        missing = {
+            name: lora.defaults[name]
+            for name in ("steps", "guidance")
+            if getattr(request, name) is None and lora.defaults[name] != model.defaults[name]
+        }
+        if not missing:
+            return ()
+        own = " and ".join(f"{name}={value}" for name, value in missing.items())
+        return (Notice("assumed", f"a control LoRA is drawn with {own} unless told", "controls"),)
+    if model.family.name not in BECOMES:
+        return ()
+    unknown = [each["path"] for each in controls if here(each["path"]) is None]
+    return tuple(
+        Notice(
+            "unverified",
+            f"{path} is not on this machine: whether it is a ControlNet or a control LoRA, which can do "
+            "less, is known once it is downloaded",
+            "controls",
+        )
+        for path in unknown
+    )
 
 
 def _resized(request: Request, model: Described) -> tuple[Notice, ...]:

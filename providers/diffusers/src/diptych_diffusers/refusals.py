@@ -8,7 +8,8 @@ from typing import Any
 from diptych.errors import InvalidInput, UnsupportedOption
 
 from .cards import ADAPTED, Described, extra_of, is_native, task_of
-from .families import takes
+from .control_lora import BECOMES, following, is_control_lora
+from .families import family, takes
 from .files import check_name
 from .recipe import EXTRA
 
@@ -48,12 +49,22 @@ def check(
     that are known; `controls` have the fields of `Control`, as a mapping. Raises `UnsupportedOption`
     or `InvalidInput`.
     """
-    _check_extra(model, extra)
     for path in adapters:
         check_name(path, "adapters")
+        if is_control_lora(model, path):
+            raise UnsupportedOption(
+                f"adapters: {path} is a control LoRA, which draws after a control image; on "
+                f"{_able()} give controls=[Control(kind, image, path={path!r})]",
+                option="adapters",
+            )
+    if (lora := following(model, controls)) is not None and mode != "control":
+        _check_control_lora(controls, lora.control, bool(references))
+        model = lora
+    else:
+        _check_controls(model, mode, controls)
+    _check_extra(model, extra)
     for name in set(extra) & set(ADAPTED):
         check_name(extra[name], "extra")
-    _check_controls(model, mode, controls)
     if image is not None and size is not None and mode != "instruct":
         _check_proportions(image, size)
     _check_references(model, references, extra)
@@ -181,6 +192,36 @@ def _check_controls(model: Described, mode: str, controls: Sequence[Mapping[str,
                 option="controls",
             )
         check_name(each["path"], "controls")
+        if is_control_lora(model, each["path"]):
+            raise UnsupportedOption(
+                f"controls: {each['path']} is a control LoRA, which goes on {_able()} alone; {kind.title} "
+                "takes ControlNets",
+                option="controls",
+            )
+
+
+def _able() -> str:
+    return ", ".join(family(name).title for name in BECOMES)
+
+
+def _check_control_lora(
+    controls: Sequence[Mapping[str, Any]], kind: str | None, references: bool
+) -> None:
+    """What a control LoRA cannot do. Raises `UnsupportedOption`."""
+    own = controls[0]
+    wrong = None
+    if len(controls) != 1:
+        wrong = f"a control LoRA reads one control image, not {len(controls)}"
+    elif (own["start"], own["end"]) != (0, 1):
+        wrong = "a control LoRA acts throughout; leave start and end out"
+    elif own["strength"] == 0:
+        wrong = "a control LoRA of strength 0 would still change the picture; leave it out"
+    elif kind is not None and own["kind"] != kind:
+        wrong = f"{own['path']} was trained on {kind} images, not on {own['kind']}"
+    elif references:
+        wrong = "no pipeline of diffusers reads references beside a control LoRA; leave them out"
+    if wrong is not None:
+        raise UnsupportedOption(f"controls: {wrong}", option="controls")
 
 
 def _check_proportions(image: Size, size: Size) -> None:
