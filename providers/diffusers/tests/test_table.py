@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 from diptych_diffusers.control import canny
-from diptych_diffusers.families import families, known
+from diptych_diffusers.families import Family, families, known
 
-from diptych import Control, ImageClient, LoRA, Mask, RequestError
+from diptych import Control, ImageClient, LoRA, Mask, Reference, RequestError
 from diptych.result import Result
 
 from . import tiny
@@ -41,8 +41,9 @@ TRIES: dict[str, Callable[[ImageClient, str], Result]] = {
         WORDS, seed=1, controls=[Control("canny", EDGES.image, path=net or None)]
     ),
 }
+GOOD = ("own", "stock", "yes", "IP-Adapter")
 PLAIN = ("text to image", "img2img", "instruct", "inpaint", "control image")
-"""What a LoRA is tried with: the first that the family has."""
+"""What LoRAs and references are tried with: the first that the family has."""
 
 
 @pytest.fixture(scope="module")
@@ -67,30 +68,51 @@ def cells(
                 net = str(tiny.controlnet(kind.controlnet, tmp_path_factory.mktemp("net"), folder))
             place = repository if kind.name in tiny.REPOSITORIES else folder
             with ImageClient(f"diffusers/{place}", device="cpu", timeout=600) as model:
-                style = str(tiny.lora(tmp_path_factory.mktemp("lora"), tiny.attention(folder)))
+                files = tmp_path_factory.mktemp("adapters")
+                beside = _beside(kind, files, folder)
                 results = {task: _tried(model, task, net) for task in TRIES}
                 tried = {task: _cell(task, result) for task, result in results.items()}
                 able = next(task for task in PLAIN if tried[task] in ("own", "stock"))
-                plain, styled = results[able], _tried(_Styled(model, style), able, net)
-                if isinstance(styled, Result) and isinstance(plain, Result):
-                    assert styled.image.bytes != plain.image.bytes, kind.name
-                tried["LoRA"] = "yes" if isinstance(styled, Result) else styled
+                for column, options in beside.items():
+                    changed = _tried(_With(model, options), able, net)
+                    tried[column] = _told(results[able], changed)
+                if tried["references"] == "yes":
+                    read = "IP-Adapter" if kind.ip_adapter else str(kind.references)
+                    tried["references"] = read
                 for task, why in kind.cannot.items():
                     tried["control image" if task == "control" else task] = why
                 found[kind.name] = tried
     return found
 
 
-class _Styled:
-    """A client with a LoRA in every call."""
+def _beside(kind: Family, files: Path, model: Path) -> dict[str, dict[str, Any]]:
+    """What is tried beside a task, by its column; the files it needs are written to `files`."""
+    style = str(tiny.lora(files / "lora", tiny.attention(model)))
+    references: dict[str, Any] = {"references": [Reference(PHOTO)]}
+    if kind.ip_adapter:
+        references["extra"] = {"ip_adapter": str(tiny.ip_adapter(files, model))}
+    return {"LoRA": {"adapters": [LoRA(style, scale=2)]}, "references": references}
 
-    def __init__(self, model: ImageClient, path: str) -> None:
-        self._model, self._adapters = model, [LoRA(path, scale=2)]
+
+class _With:
+    """A client with some options in every call."""
+
+    def __init__(self, model: ImageClient, options: dict[str, Any]) -> None:
+        self._model, self._options = model, options
 
     def __getattr__(self, name: str) -> Any:
         if name in ("generate", "edit"):
-            return partial(getattr(self._model, name), adapters=self._adapters)
+            return partial(getattr(self._model, name), **self._options)
         return getattr(self._model, name)
+
+
+def _told(plain: Result | str, changed: Result | str) -> str:
+    """Whether an option acts, or why it is refused."""
+    if isinstance(changed, str):
+        return changed
+    assert isinstance(plain, Result)
+    assert changed.image.bytes != plain.image.bytes, plain.plan.model
+    return "yes"
 
 
 def _tried(model: Any, task: str, net: str) -> Result | str:
@@ -119,17 +141,17 @@ def _page(cells: dict[str, dict[str, str]]) -> str:
     reasons: dict[str, int] = {}
 
     def cell(value: str) -> str:
-        if value in ("own", "stock", "yes"):
+        if value in GOOD or value.isdigit():
             return value
         return f"no ({reasons.setdefault(value, len(reasons) + 1)})"
 
-    columns = [*TRIES, "LoRA"]
-    head = ["family", *columns, "references"]
+    columns = [*TRIES, "LoRA", "references"]
+    head = ["family", *columns]
     lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
     for kind in sorted(families(), key=lambda each: each.title):
         if kind.known:
             values = [cell(cells[kind.name][each]) for each in columns]
-            lines.append("| " + " | ".join([kind.title, *values, _references(kind)]) + " |")
+            lines.append("| " + " | ".join([kind.title, *values]) + " |")
     notes = [f"{number}. {reason}." for reason, number in reasons.items()]
     hub = [f"* `diffusers/{name}`" for name in sorted(known())]
     refused = [f"* `{name}`: {reason}." for name, reason in sorted(_refused().items())]
@@ -139,15 +161,6 @@ def _page(cells: dict[str, dict[str, str]]) -> str:
         refused="\n".join(refused),
         hub="\n".join(hub),
     )
-
-
-def _references(kind: object) -> str:
-    from diptych_diffusers.families import Family
-
-    assert isinstance(kind, Family)
-    if kind.native_references:
-        return f"{kind.references}"
-    return "IP-Adapter" if kind.ip_adapter else "no"
 
 
 def _refused() -> dict[str, str]:
@@ -217,5 +230,5 @@ the classes of its parts are known.
 def test_every_reason_is_a_sentence_about_the_model(cells: dict[str, dict[str, str]]) -> None:
     for tasks in cells.values():
         for value in tasks.values():
-            assert value in ("own", "stock", "yes") or re.search(r"\w+ \w+ \w+", value)
+            assert value in GOOD or value.isdigit() or re.search(r"\w+ \w+ \w+", value)
             assert "/tmp" not in value
