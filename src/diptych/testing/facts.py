@@ -186,7 +186,7 @@ def _problems(card: ModelCard, kind: type[Provider]) -> Iterator[str]:
 def _contradictions(card: ModelCard) -> Iterator[str]:
     taken = {name for name, option in card.options.items() if option.support != "refused"}
     masks = EditMode.INPAINT in card.edits
-    if not (card.generates or card.edits):
+    if not (card.generates or card.needs_control or card.edits):
         yield "it neither generates nor edits, so nothing can be asked of it"
     if masks and card.option("mask").support == "refused" and "mask" in card.options:
         yield "it can inpaint but its card refuses mask"
