@@ -30,6 +30,7 @@ KINDS = {
     "sd3": "SD3ControlNetModel",
     "qwen-image": "QwenImageControlNetModel",
     "sana": "SanaControlNetModel",
+    "z-image": "ZImageControlNetModel",
 }
 
 

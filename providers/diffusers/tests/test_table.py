@@ -211,6 +211,9 @@ the classes of its parts are known.
   throughout (`start` and `end` are refused), alone (one control image), and with other LoRAs. Steps and guidance
   are those of FLUX.1 Canny and Depth unless given, and a negative prompt is refused, as for them. The model
   itself is not touched: others draw with it meanwhile as ever.
+* ControlNets of Z-Image borrow layers of the model. `path` names a folder of diffusers or a published file, as
+  `"alibaba-pai/Z-Image-Turbo-Fun-Controlnet-Union"` holds one; the lite editions do not say which layers they
+  steer, and need a folder whose `config.json` does. With a mask, 2.0 and later alone, and without `change`.
 * `edit(image, prompt, mode="control")` takes the edges of the picture itself, for checkpoints that were trained
   on them (`"control": "canny"` in `diptych.json` says so of a folder of one's own).
 * `references=[Reference(image, weight)]`: read beside the picture by the families with a number above. Others need

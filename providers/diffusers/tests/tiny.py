@@ -35,6 +35,7 @@ from diffusers import (
     SD3ControlNetModel,
     SD3Transformer2DModel,
     UNet2DConditionModel,
+    ZImageControlNetModel,
     ZImageTransformer2DModel,
 )
 from diffusers.pipelines.flux.modeling_flux import ReduxImageEncoder
@@ -490,6 +491,16 @@ def controlnet(kind: str, folder: Path, model: Path) -> Path:
             qwen_ = QwenImageTransformer2DModel.from_pretrained(model / "transformer")
             net = QwenImageControlNetModel.from_transformer(
                 qwen_, num_layers=1, attention_head_dim=16, num_attention_heads=2
+            )
+        elif kind == "ZImageControlNetModel":
+            config = ZImageTransformer2DModel.load_config(model / "transformer")
+            shared = set(signature(ZImageControlNetModel.__init__).parameters)
+            net = ZImageControlNetModel(
+                **{name: config[name] for name in config if name in shared},
+                control_layers_places=[0],
+                control_refiner_layers_places=[0],
+                control_in_dim=2 * config["in_channels"] + 1,
+                add_control_noise_refiner="control_noise_refiner",
             )
         elif kind == "SanaControlNetModel":
             config = SanaTransformer2DModel.load_config(model / "transformer")

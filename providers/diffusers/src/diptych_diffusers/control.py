@@ -17,17 +17,18 @@ from numpy.typing import NDArray
 from PIL import Image as pillow
 
 from diptych import pixels
-from diptych.errors import ConfigurationError, InvalidInput
+from diptych.errors import ConfigurationError, InvalidInput, UnsupportedOption
 from diptych.image import Image
 from diptych.local.components import weights
 
 from .classes import CLASSES
+from .files import weights_in
 from .placing import blank
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["canny", "check_image", "controlnet", "union_mode"]
+__all__ = ["canny", "check_image", "check_paints", "controlnet", "union_mode"]
 
 COLOURED = 12.0
 """Mean distance of the channels, of 255, from which a picture is coloured; JPEG leaves some."""
@@ -114,27 +115,40 @@ def check_image(kind: str, image: Image) -> None:
         )
 
 
-def controlnet(folder: Path, kind: str, dtype: torch.dtype, device: str) -> Any:
-    """The ControlNet in `folder`, which must be of class `kind`.
+def controlnet(folder: Path, kind: str, dtype: torch.dtype, device: str, denoiser: Any) -> Any:
+    """The ControlNet in `folder`, which must be of class `kind`, for a model with that denoiser.
 
     Raises `ConfigurationError` for another model's, and for weights that are not safetensors.
     """
-    more = ""
-    if kind == "FluxControlNetModel":
-        more = (
-            "; and no control LoRA: none of its weights are for an input layer of twice the width"
-        )
+    if kind == "ZImageControlNetModel" and not (folder / "config.json").is_file():
+        from .zimage_control import from_file
+
+        return from_file(weights_in(folder, "controls"), denoiser, dtype).to(device)
     try:
         config: Mapping[str, Any] = json.loads((folder / "config.json").read_text("utf-8"))
     except (OSError, ValueError):
+        more = (
+            "; and no control LoRA: none of its weights are for an input layer of twice the width"
+        )
         raise ConfigurationError(
-            f"{folder} is no ControlNet: it has no config.json{more}"
+            f"{folder} is no ControlNet: it has no config.json"
+            f"{more if kind == 'FluxControlNetModel' else ''}"
         ) from None
     if config.get("_class_name") != kind:
         raise ConfigurationError(
             f"{folder} is a {config.get('_class_name')}, and this model needs a {kind}"
         )
     return weights(folder, kind, dtype, CLASSES).to(device)
+
+
+def check_paints(net: Any, transformer: Any, path: str) -> None:
+    """Refuse a ControlNet of Z-Image that reads no mask for an inpainting. Raises `UnsupportedOption`."""
+    if net.config.control_in_dim == transformer.in_channels:
+        raise UnsupportedOption(
+            f"controls: {path} reads a control image alone, and an inpainting needs one that reads a mask "
+            "beside it, such as Z-Image-Turbo-Fun-Controlnet-Union-2.1",
+            option="controls",
+        )
 
 
 def union_mode(net: Any, kind: str) -> int | None:

@@ -69,6 +69,8 @@ class Model:
         wearing = [(self.adapters, wanted)]
         self.lease.arrive()
         lora = following(self.described, job.controls)
+        if job.controls and self.described.family.controlnet == "ZImageControlNetModel":
+            self._check_whole("a ControlNet that borrows layers")
         if lora is None:
             _load(wearing)
             steps = self._drawing(job, wanted, streaming)
@@ -127,15 +129,18 @@ class Model:
                     option=option,
                 )
 
+    def _check_whole(self, what: str) -> None:
+        """Refuse what runs layers of the transformer out of turn where its parts come and go."""
+        placement = self.lease.placement
+        if placement.kind != "resident":
+            raise ConfigurationError(
+                f"controls: {what} is for a model that stays on its device whole: "
+                f"{placement.notices[0].message}; free memory, or leave controls out"
+            )
+
     def _twin(self, path: str, lora: Described) -> Twin:
         """The twin with the control LoRA at `path`, its weights loaded or not."""
-        kind = self.lease.placement.kind
-        if kind != "resident":
-            raise ConfigurationError(
-                f"controls: a control LoRA is for a model that stays on its device whole: "
-                f"{self.lease.placement.notices[0].message}; free memory, or "
-                "use a checkpoint of FLUX.1 Canny or Depth"
-            )
+        self._check_whole("a control LoRA")
         if path in self._twins:
             return self._twins[path]
         return Twin.of(self.stock, lora, path)

@@ -27,7 +27,7 @@ from diptych.notices import Notice
 from diptych.provider import Outcome
 
 from .cards import Described, task_of
-from .control import canny, check_image, controlnet, union_mode
+from .control import canny, check_image, check_paints, controlnet, union_mode
 from .drawing import Drawing, picture_of
 from .families import Task, takes
 from .files import found
@@ -97,7 +97,8 @@ class Stock:
         if path not in self._nets:
             folder = found(path, "controls")
             kind = self.described.family.controlnet
-            self._nets[path] = controlnet(folder, kind, self.dtype, self.device)
+            denoiser = self.parts.get("transformer", self.parts.get("unet"))
+            self._nets[path] = controlnet(folder, kind, self.dtype, self.device, denoiser)
             if len(self._nets) > NETS:
                 self._nets.popitem(last=False)
         self._nets.move_to_end(path)
@@ -305,6 +306,8 @@ class _Work:
         if self.family.concat:
             return {argument: images[0]}
         nets = [self.stock.controlnet(each["path"]) for each in controls]
+        if self.name == "ZImageControlNetInpaintPipeline":
+            check_paints(nets[0], self.stock.parts["transformer"], controls[0]["path"])
         values: dict[str, list[Any]] = {
             argument: images,
             "controlnet_conditioning_scale": [float(each["strength"]) for each in controls],
