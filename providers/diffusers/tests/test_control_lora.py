@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,10 @@ import diffusers
 import numpy as np
 import pytest
 import torch
+from diptych_diffusers import loading, provider, speed
+from diptych_diffusers.adapters import mended
 from diptych_diffusers.control import canny
+from diptych_diffusers.memory import Placement
 from safetensors.torch import save_file
 
 from diptych import (
@@ -23,6 +27,7 @@ from diptych import (
     InvalidInput,
     LoRA,
     Mask,
+    Notice,
     Progress,
     Reference,
     UnsupportedOption,
@@ -186,9 +191,9 @@ def test_others_do_not_see_it(client: Clients, controls: Controls, tmp_path: Pat
 
 
 def test_the_model_is_the_one_before_whatever_happens(
-    client: Clients, controls: Controls, tmp_path: Path
+    checkpoint: Checkpoints, client: Clients, controls: Controls, tmp_path: Path
 ) -> None:
-    model = client("flux", dtype="float32")
+    model = client(Path(shutil.copytree(checkpoint("flux"), tmp_path / "flux")))
     before = model.generate("a fox", seed=1).image.bytes
     weights = state_of(model)
     events = model.stream_generate("a fox", seed=1, steps=5, controls=controls())
@@ -209,12 +214,13 @@ def test_the_model_is_the_one_before_whatever_happens(
 
 def state_of(model: ImageClient) -> dict[str, torch.Tensor]:
     """The weights of the transformer that a client's model has loaded."""
-    from diptych_diffusers import provider
-
-    folder = Path(model.describe().ref.partition("/")[2]).resolve()
-    (loaded,) = [each for key, each in provider._ENGINES.items() if key[0] == folder][-1:]
-    state: dict[str, torch.Tensor] = loaded.stock.parts["transformer"].state_dict()
+    state = loaded(model).stock.parts["transformer"].state_dict()
     return {name: value.clone() for name, value in state.items()}
+
+
+def loaded(model: ImageClient) -> Any:
+    folder = Path(model.describe().ref.partition("/")[2]).resolve()
+    return [each for key, each in provider._ENGINES.items() if key[0] == folder][-1]
 
 
 def test_a_folder_a_file_and_previews(client: Clients, controls: Controls, tmp_path: Path) -> None:
@@ -258,6 +264,30 @@ def test_what_its_pipeline_cannot_do_is_refused(
             client("flux").plan("a fox", **{"controls": controls()} | options)
     with pytest.raises(InvalidInput, match="canny\\(image\\)"):
         client("flux").generate("a fox", controls=controls(PHOTO))
+
+
+def test_a_model_that_comes_and_goes_in_parts_is_refused(
+    checkpoint: Checkpoints, client: Clients, controls: Controls, tmp_path: Path
+) -> None:
+    model = client(Path(shutil.copytree(checkpoint("flux"), tmp_path / "flux")))
+    model.generate("a fox", seed=1)
+    told = Notice("assumed", "its parts take turns on the device", "device")
+    loaded(model).lease.placement = Placement("components", 0, notices=(told,))
+    with pytest.raises(ConfigurationError, match="take turns"):
+        model.generate("a fox", controls=controls())
+
+
+def test_weights_in_eight_bits_are_refused(
+    client: Clients, controls: Controls, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for module in (speed, loading):  # as on a chip that multiplies them
+        monkeypatch.setattr(module, "format_for", lambda device: torch.int8)
+    model = client("flux", speed="fast")
+    style = str(tiny.lora(tmp_path / "style", STYLE))
+    for option, value in {"controls": controls(), "adapters": [style]}.items():
+        with pytest.raises(UnsupportedOption, match="eight bits") as error:
+            model.generate("a fox", **{option: value})
+        assert error.value.option == option
 
 
 def test_named_as_an_adapter_it_is_refused(client: Clients, lora: str) -> None:
@@ -306,3 +336,56 @@ def test_what_is_not_on_this_machine_is_known_or_said_not_to_be(
         published = tmp_path / "published.safetensors"
         save_file({"img_in.lora_A.weight": torch.zeros(1, 128)}, published)
         assert planned("canny", str(published)).calls[0].method == "FluxControlPipeline"
+
+
+def published(rank: int) -> dict[str, torch.Tensor]:
+    """A control LoRA under its authors' names and in the true shapes; without memory, but for one layer."""
+    state: dict[str, torch.Tensor] = {}
+
+    def layer(name: str, inputs: int, outputs: int, device: str = "meta") -> None:
+        state[f"{name}.lora_A.weight"] = torch.randn(rank, inputs, device=device)
+        state[f"{name}.lora_B.weight"] = torch.randn(outputs, rank, device=device)
+        state[f"{name}.lora_B.bias"] = torch.randn(outputs, device=device)
+
+    def norms(name: str) -> None:
+        for each in ("query_norm", "key_norm"):
+            state[f"{name}.{each}.scale"] = torch.ones(128, device="meta")
+
+    width = 3072
+    layer("img_in", 128, width)
+    layer("txt_in", 4096, width)
+    for name, inputs in {"time_in": 256, "vector_in": 768, "guidance_in": 256}.items():
+        layer(f"{name}.in_layer", inputs, width)
+        layer(f"{name}.out_layer", width, width)
+    for block in (f"double_blocks.{each}.{side}" for each in range(19) for side in ("img", "txt")):
+        norms(f"{block}_attn.norm")
+        layer(f"{block}_mod.lin", width, 6 * width)
+        layer(f"{block}_attn.qkv", width, 3 * width)
+        layer(f"{block}_attn.proj", width, width)
+        layer(f"{block}_mlp.0", width, 4 * width)
+        layer(f"{block}_mlp.2", 4 * width, width)
+    for block in (f"single_blocks.{each}" for each in range(38)):
+        norms(f"{block}.norm")
+        layer(f"{block}.modulation.lin", width, 3 * width)
+        layer(f"{block}.linear1", width, 7 * width)
+        layer(f"{block}.linear2", 5 * width, width)
+    layer("final_layer.linear", width, 64)
+    layer("final_layer.adaLN_modulation.1", width, 2 * width, "cpu")
+    return state
+
+
+@pytest.mark.parametrize("rank", [4, 5])
+def test_the_last_modulation_of_the_published_files_is_read_rightly(rank: int) -> None:
+    """As diffusers itself turns the whole weights of FLUX.1 into its own: shift and scale change places."""
+    state = published(rank)
+    first, second = (state[f"final_layer.adaLN_modulation.1.lora_{each}.weight"] for each in "AB")
+    shift, scale = (second @ first).chunk(2)
+    read = diffusers.FluxControlPipeline.lora_state_dict(mended(state))
+    factors = [read[f"transformer.norm_out.linear.lora_{each}.weight"] for each in "BA"]
+    assert torch.allclose(factors[0] @ factors[1], torch.cat([scale, shift]), atol=1e-4)
+    with torch.device("meta"):
+        model = diffusers.FluxTransformer2DModel(in_channels=128, guidance_embeds=True)
+    layers = dict(model.named_modules())
+    for name in read:
+        layer, _, _ = name.removeprefix("transformer.").partition(".lora_")
+        assert layer.removesuffix(".weight") in layers, name

@@ -20,7 +20,7 @@ from diptych.errors import ConfigurationError, InvalidInput
 from .files import found, weights_in
 from .logs import listening
 
-__all__ = ["Adapters", "Worn", "worn"]
+__all__ = ["Adapters", "Worn", "mended", "worn"]
 
 Worn = tuple[tuple[str, float], ...]
 """Paths and scales of the adapters that are on, in the caller's order."""
@@ -38,6 +38,9 @@ _NORM = re.compile(r"transformer\.(?P<layer>.+\.norm_(?:added_)?[qk])\.weight")
 
 _TEXT = ("text_encoder", "lora_te")
 """How the weights for encoders of text begin."""
+
+_SWAPPED = "final_layer.adaLN_modulation.1.lora_A.weight"
+"""Of a control LoRA under its authors' names."""
 
 _BASES = (
     ("stable-diffusion-xl", "sdxl"),
@@ -137,6 +140,8 @@ class Adapters:
         file = weights_in(found(path, option), option)
         state, metadata = _read(file, option)
         _check_base(file, metadata, self._family, option)
+        if path == self._control:
+            state = mended(state)
         beside = self._control not in (None, path)
         if beside:  # the encoders of text are the model's, which wears this one too
             state = {key: each for key, each in state.items() if not key.startswith(_TEXT)}
@@ -170,6 +175,18 @@ def _read(file: Path, option: str) -> tuple[dict[str, Tensor], Mapping[str, str]
             return {key: opened.get_tensor(key) for key in opened.keys()}, opened.metadata() or {}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise InvalidInput(f"{option}: {file} cannot be read as safetensors: {error}") from None
+
+
+def mended(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of a control LoRA such that diffusers 0.42.1 reads its last modulation rightly.
+
+    Shift and scale are the halves of the layer's outputs, and of the factors (rank, in) and (out, rank)
+    diffusers swaps the halves of both; it has mended that for other files (its pull request 14001).
+    """
+    found = dict(state)
+    if (first := found.get(_SWAPPED)) is not None:
+        found[_SWAPPED] = first.roll((len(first) + 1) // 2, 0)
+    return found
 
 
 def _check_base(file: Path, metadata: Mapping[str, str], family: str, option: str) -> None:
