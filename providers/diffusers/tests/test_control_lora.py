@@ -338,6 +338,25 @@ def test_what_is_not_on_this_machine_is_known_or_said_not_to_be(
         assert planned("canny", str(published)).calls[0].method == "FluxControlPipeline"
 
 
+def test_a_repository_that_is_here_is_read(
+    monkeypatch: pytest.MonkeyPatch, client: Clients, controls: Controls, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    place = tmp_path / "models--org--somebodys"
+    (place / "snapshots" / "main").mkdir(parents=True)
+    (place / "refs").mkdir()
+    (place / "refs" / "main").write_text("main")
+    control_lora(place / "snapshots" / "main" / "control.safetensors")
+    model = client("flux")
+    drawn = {
+        model.generate("a fox", seed=1, controls=controls(path=each)).image.bytes
+        for each in ("org/somebodys", "org/somebodys@main", "org/somebodys/control.safetensors")
+    }
+    assert drawn == {model.generate("a fox", seed=1, controls=controls()).image.bytes}
+    with pytest.raises(UnsupportedOption, match="path='org/somebodys'"):
+        model.plan("a fox", adapters=["org/somebodys"])
+
+
 def published(rank: int) -> dict[str, torch.Tensor]:
     """A control LoRA under its authors' names and in the true shapes; without memory, but for one layer."""
     state: dict[str, torch.Tensor] = {}

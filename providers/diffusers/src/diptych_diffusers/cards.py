@@ -233,7 +233,9 @@ def _options(model: Described) -> dict[str, Option]:
     if kind.concat:
         options["controls"] = Option(note="one control image, read at full strength")
     elif kind.controlnet:
-        options["controls"] = Option(note="ControlNets: Control(kind, image, path=repository)")
+        options["controls"] = Option(
+            note="ControlNets (FLUX.1 dev: or a control LoRA): Control(kind, image, path=repository)"
+        )
     return options | {name: refused(why) for name, why in kind.refuse.items()}
 
 
