@@ -22,7 +22,7 @@ from diffusers.models.transformers.transformer_flux import (
 )
 from torch import Tensor, nn
 
-from .quantise import Eight
+from .quantise import Eight, has_kernels
 
 __all__ = ["fuse"]
 
@@ -138,7 +138,7 @@ def _rotated(
     """Queries or keys (B, S, H, D), normed and rotated, after those of the text if there are any."""
     width = x.shape[-1]
     turned: Tensor
-    if x.is_cuda and torch.version.cuda and width & (width - 1) == 0:
+    if width & (width - 1) == 0 and has_kernels(x.device):
         from .kernels import rotated
 
         text, text_norm = ahead if ahead is not None else (None, None)

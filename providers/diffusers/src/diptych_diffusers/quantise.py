@@ -7,13 +7,17 @@ picture does not depend on what is in its batch. Products accumulate in 32 bits.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from importlib.util import find_spec
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["Eight", "eight_bits", "format_for"]
+__all__ = ["TRITON", "Eight", "eight_bits", "format_for", "has_kernels"]
+
+TRITON = find_spec("triton") is not None
+"""Whether torch came with a compiler for CUDA, as on Linux it does."""
 
 _ROUND = 16
 """Matrix units take sides that are multiples of this."""
@@ -30,6 +34,11 @@ def format_for(device: torch.device) -> torch.dtype | None:
     if capability >= (8, 9):
         return torch.float8_e4m3fn
     return torch.int8 if capability >= (8, 0) else None
+
+
+def has_kernels(device: torch.device) -> bool:
+    """Whether `kernels` run on `device`."""
+    return TRITON and device.type == "cuda" and torch.version.cuda is not None
 
 
 class Eight(nn.Module):
@@ -85,7 +94,7 @@ class Eight(nn.Module):
 
     def _rows(self, x: Tensor, before: Tensor | None) -> tuple[Tensor, Tensor]:
         if self.gelu:
-            if x.is_cuda and self.weight.dtype == torch.float8_e4m3fn:
+            if self.weight.dtype == torch.float8_e4m3fn and has_kernels(x.device):
                 from .kernels import gelu_rows
 
                 both: tuple[Tensor, Tensor] = gelu_rows(x, before)

@@ -22,7 +22,7 @@ from diptych.notices import Notice
 
 from .flow import Sampler
 from .fused import fuse
-from .quantise import eight_bits, format_for
+from .quantise import TRITON, eight_bits, format_for
 from .skipping import computed, skipping
 
 __all__ = ["Pace", "blocks"]
@@ -69,7 +69,7 @@ class Pace:
         self.compiled = False
         self._transformer = transformer
         self._device = device
-        self._compiles = compiles and device.type == "cuda" and bool(blocks(transformer))
+        self._compiles = compiles and TRITON and device.type == "cuda" and bool(blocks(transformer))
         self._told = False
         if speed != "exact" and (kind := format_for(device)) is not None:
             self.eight = eight_bits(blocks(transformer), kind, device)
