@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from diptych import Image
+from diptych import Image, plugins
 from diptych.cli.app import app, run
 from diptych.plugins import BUILTIN
 from diptych.testing import peers
@@ -496,6 +496,7 @@ def test_a_wrong_set_up_exits_with_3(
 ) -> None:
     # As on a machine without the local engines and the pocket models.
     monkeypatch.setitem(sys.modules, "diptych_diffusers", None)
+    plugins.load.cache_clear()  # other tests may have loaded it
     monkeypatch.setattr("importlib.metadata.entry_points", lambda **_: ())
     result = diptych(*arguments, "--json")
     assert result.exit_code == 3
