@@ -22,7 +22,7 @@ from .flux import Flux
 from .memory import SPARE, Placement, choose, needs, settle
 from .model import Model
 from .native import Native
-from .parallel import check_divided, check_heads
+from .parallel import check_family, check_heads
 from .quantise import format_for
 from .qwen import QwenImage
 from .sd3 import StableDiffusion3
@@ -90,7 +90,7 @@ def _partners(described: Described, folder: Path, lease: Lease, parallel: int) -
     """The processes for the other cards, which start while this one loads."""
     from .partners import Partners
 
-    check_divided(described, parallel, "generate")
+    check_family(described, parallel)
     config = json.loads((folder / "transformer" / "config.json").read_text(encoding="utf-8"))
     check_heads(config["num_attention_heads"], parallel)
     if lease.placement.kind != "resident":

@@ -20,6 +20,7 @@ from torch import Tensor
 __all__ = [
     "Ask",
     "Native",
+    "Planes",
     "Text",
     "decoded",
     "encoded",
@@ -133,6 +134,31 @@ class Native(ABC):
     def cell(self) -> int:
         """Pixels along the side of one latent cell."""
         return int(2 ** (len(self.vae.config.block_out_channels) - 1))
+
+
+class Planes(Native):
+    """A family whose transformer reads the planes (C, h, w) of the autoencoder."""
+
+    def __init__(self, parts: dict[str, Any], device: torch.device, dtype: torch.dtype) -> None:
+        super().__init__(parts, device, dtype)
+        self.channels = self.transformer.config.in_channels
+
+    def noise(self, size: tuple[int, int], generator: torch.Generator) -> Tensor:
+        width, height = size
+        shape = (self.channels, height // self.cell, width // self.cell)
+        return torch.randn(shape, generator=generator).to(self.device)
+
+    def latents(self, picture: Tensor) -> Tensor:
+        return encoded(self.vae, picture.to(self.device, self.dtype))
+
+    def picture(self, latents: Tensor, size: tuple[int, int]) -> Tensor:
+        return decoded(self.vae, latents.to(self.dtype))
+
+    def laid_out(self, planes: Tensor) -> Tensor:
+        return planes
+
+    def planes(self, latents: Tensor, size: tuple[int, int]) -> Tensor:
+        return latents
 
 
 def falling(

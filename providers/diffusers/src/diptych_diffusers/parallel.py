@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from types import MappingProxyType
-from typing import Any
-
 from diptych.errors import ConfigurationError, UnsupportedOption
+from diptych.request import Request
 
 from .cards import Described, is_native
+from .job import Job
 from .recipe import EXTRA
 
-__all__ = ["check_divided", "check_heads", "check_parallel"]
+__all__ = ["check_divided", "check_family", "check_heads", "check_parallel"]
 
 _CARDS = {"flux": 8, "qwen": 2}
 """Most cards for a loop of our own whose transformer diffusers can divide by tokens. Qwen-Image masks
 texts of unequal lengths, and diffusers joins the masks of unequal shares rightly for two cards only."""
+
+_INSTEAD = "leave parallel out of the client's settings"
 
 
 def check_parallel(value: object) -> int:
@@ -27,44 +27,40 @@ def check_parallel(value: object) -> int:
     return value
 
 
-def check_divided(
-    model: Described,
-    parallel: int,
-    mode: str,
-    *,
-    controls: Collection[Any] = (),
-    references: Collection[Any] = (),
-    adapters: Collection[Any] = (),
-    extra: Mapping[str, Any] = MappingProxyType({}),
-) -> None:
+def check_divided(model: Described, parallel: int, mode: str, asked: Request | Job) -> None:
     """Refuse a request that `parallel` cards cannot draw together.
 
     Raises `ConfigurationError` for a model of which that is never possible, else `UnsupportedOption`.
     """
     if parallel == 1 or (model.facts is None and not model.family.known):
         return  # the latter is known once it is downloaded
-    kind, instead = model.family, "leave parallel out of the client's settings"
+    check_family(model, parallel)
+    for option in ("adapters", "controls", "references"):
+        if getattr(asked, option):
+            raise UnsupportedOption(
+                f"{option} are for one card, and this client has parallel={parallel}; {_INSTEAD}",
+                option=option,
+            )
+    native = is_native(model.family, mode, controls=False, references=False)
+    if not (native and set(asked.extra) <= EXTRA):
+        raise UnsupportedOption(
+            f"{mode} is drawn by a pipeline of diffusers here, which runs on one card, and this client has "
+            f"parallel={parallel}; {_INSTEAD}",
+            option="mode",
+        )
+
+
+def check_family(model: Described, parallel: int) -> None:
+    """Raises `ConfigurationError` for a model that never runs on so many cards."""
+    kind = model.family
     most = _CARDS.get(kind.native, 1)
     if most == 1:
         raise ConfigurationError(
             f"parallel={parallel}: {kind.title} runs on one card; FLUX.1 and Qwen-Image run on several; "
-            f"{instead}"
+            f"{_INSTEAD}"
         )
     if parallel > most:
         raise ConfigurationError(f"parallel={parallel}: {kind.title} runs on up to {most} cards")
-    given = {"adapters": adapters, "controls": controls, "references": references}
-    for option, values in given.items():
-        if values:
-            raise UnsupportedOption(
-                f"{option} are for one card, and this client has parallel={parallel}; {instead}",
-                option=option,
-            )
-    if not (is_native(kind, mode, controls=False, references=False) and set(extra) <= EXTRA):
-        raise UnsupportedOption(
-            f"{mode} is drawn by a pipeline of diffusers here, which runs on one card, and this client has "
-            f"parallel={parallel}; {instead}",
-            option="mode",
-        )
 
 
 def check_heads(heads: int, parallel: int) -> None:

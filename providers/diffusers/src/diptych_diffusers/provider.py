@@ -72,29 +72,13 @@ class DiffusersProvider(Provider):
     def plan(self, request: Request, card: ModelCard, state: State | None) -> Plan:
         described = describe(self._checkpoint(card.ref))
         plan = plan_of(request, described, self.config.speed)
-        check_divided(
-            described,
-            self._parallel,
-            plan.mode,
-            controls=request.controls,
-            references=request.references,
-            adapters=request.adapters,
-            extra=request.extra,
-        )
+        check_divided(described, self._parallel, plan.mode, request)
         return plan
 
     async def run(self, call: Call, context: RunContext) -> AsyncIterator[RunEvent]:
         job = await Job.of(call, context.load)
         checkpoint = self._checkpoint(call.target)
-        check_divided(
-            describe(checkpoint),
-            self._parallel,
-            job.task,
-            controls=job.controls,
-            references=job.references,
-            adapters=job.adapters,
-            extra=job.extra,
-        )
+        check_divided(describe(checkpoint), self._parallel, job.task, job)
         try:
             device, engine = await self._engine(checkpoint)
             events: AsyncGenerator[RunEvent, None] = worker(device).stream(

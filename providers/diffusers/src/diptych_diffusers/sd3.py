@@ -9,23 +9,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .native import Ask, Native, Text, decoded, encoded, falling, room, sent, shift_of, tokens
+from .native import Ask, Planes, Text, falling, room, sent, shift_of, tokens
 
 __all__ = ["StableDiffusion3"]
 
 
-class StableDiffusion3(Native):
+class StableDiffusion3(Planes):
     """Any size of Stable Diffusion 3.x; the T5 encoder may be missing."""
 
     def __init__(self, parts: dict[str, Any], device: torch.device, dtype: torch.dtype) -> None:
         super().__init__(parts, device, dtype)
         self.multiple = self.cell * self.transformer.config.patch_size
-        self.channels = self.transformer.config.in_channels
-
-    def noise(self, size: tuple[int, int], generator: torch.Generator) -> Tensor:
-        width, height = size
-        shape = (self.channels, height // self.cell, width // self.cell)
-        return torch.randn(shape, generator=generator).to(self.device)
 
     def schedule(self, steps: int, size: tuple[int, int], start: float = 1.0) -> list[float]:
         rows, columns = self.grid(size)
@@ -60,18 +54,6 @@ class StableDiffusion3(Native):
             more = beside.new_zeros(length, width)
         beside = torch.nn.functional.pad(beside, (0, more.shape[-1] - beside.shape[-1]))
         return Text(torch.cat([beside, more]).to(self.dtype), torch.cat(pooled).to(self.dtype), cut)
-
-    def latents(self, picture: Tensor) -> Tensor:
-        return encoded(self.vae, picture.to(self.device, self.dtype))
-
-    def picture(self, latents: Tensor, size: tuple[int, int]) -> Tensor:
-        return decoded(self.vae, latents.to(self.dtype))
-
-    def laid_out(self, planes: Tensor) -> Tensor:
-        return planes
-
-    def planes(self, latents: Tensor, size: tuple[int, int]) -> Tensor:
-        return latents
 
     def group(self, ask: Ask) -> Hashable:
         return ask.grid, len(ask.text.tokens)

@@ -8,23 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .native import Ask, Native, Text, decoded, encoded, even, falling, sent, shift_of
+from .native import Ask, Planes, Text, even, falling, sent, shift_of
 
 __all__ = ["ZImage"]
 
 
-class ZImage(Native):
+class ZImage(Planes):
     """Z-Image and Z-Image Turbo. Its guidance g weighs positive + g (positive - negative)."""
 
     def __init__(self, parts: dict[str, Any], device: torch.device, dtype: torch.dtype) -> None:
         super().__init__(parts, device, dtype)
         self.multiple = 2 * self.cell
-        self.channels = self.transformer.config.in_channels
-
-    def noise(self, size: tuple[int, int], generator: torch.Generator) -> Tensor:
-        width, height = size
-        shape = (self.channels, height // self.cell, width // self.cell)
-        return torch.randn(shape, generator=generator).to(self.device)
 
     def schedule(self, steps: int, size: tuple[int, int], start: float = 1.0) -> list[float]:
         rows, columns = self.grid(size)
@@ -46,18 +40,6 @@ class ZImage(Native):
         )
         cut = str(tokenizer.decode(whole[0, length:], skip_special_tokens=True)).strip()
         return Text(answer.hidden_states[-2][0].to(self.dtype), cut=cut)
-
-    def latents(self, picture: Tensor) -> Tensor:
-        return encoded(self.vae, picture.to(self.device, self.dtype))
-
-    def picture(self, latents: Tensor, size: tuple[int, int]) -> Tensor:
-        return decoded(self.vae, latents.to(self.dtype))
-
-    def laid_out(self, planes: Tensor) -> Tensor:
-        return planes
-
-    def planes(self, latents: Tensor, size: tuple[int, int]) -> Tensor:
-        return latents
 
     def group(self, ask: Ask) -> Hashable:
         return ask.grid
