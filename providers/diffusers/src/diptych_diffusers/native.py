@@ -211,7 +211,7 @@ def tokens(tokenizer: Any, prompt: str, length: int) -> tuple[Tensor, str]:
     ids = tokenizer(
         prompt, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
     ).input_ids
-    whole = tokenizer(prompt).input_ids
+    whole = tokenizer(prompt, verbose=False).input_ids
     if len(whole) <= length:
         return ids, ""
     return ids, str(tokenizer.decode(whole[length - 1 :], skip_special_tokens=True)).strip()

@@ -45,7 +45,7 @@ class QwenImage(Flux):
             output_hidden_states=True,
         )
         seen = answer.hidden_states[-1][0, DROPPED:][:length]
-        words = tokenizer(prompt).input_ids
+        words = tokenizer(prompt, verbose=False).input_ids
         cut = str(tokenizer.decode(words[length:])).strip() if len(words) > length else ""
         return Text(seen.to(self.dtype), cut=cut)
 

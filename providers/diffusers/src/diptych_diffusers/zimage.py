@@ -33,7 +33,7 @@ class ZImage(Planes):
             add_generation_prompt=True,
             enable_thinking=True,
         )
-        whole = tokenizer(chat, return_tensors="pt").input_ids
+        whole = tokenizer(chat, return_tensors="pt", verbose=False).input_ids
         ids = whole[:, :length].to(self.device)
         answer = self.parts["text_encoder"](
             input_ids=ids, attention_mask=torch.ones_like(ids), output_hidden_states=True
