@@ -10,7 +10,7 @@ from ..mask import Mask
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["from_image", "from_mask", "to_image"]
+__all__ = ["from_image", "from_mask", "sent", "to_image"]
 
 
 def from_image(image: Image, size: tuple[int, int] | None = None) -> torch.Tensor:
@@ -50,3 +50,10 @@ def to_image(picture: torch.Tensor) -> Image:
 
     scaled = (picture.detach().float().clamp(-1, 1) + 1) * 127.5
     return Image.of(png(scaled.round().byte().permute(1, 2, 0).contiguous().cpu().numpy()))
+
+
+def sent(values: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """`values` of the CPU on `device`, without waiting for what was launched there before."""
+    if device.type != "cuda":
+        return values.to(device)
+    return values.pin_memory().to(device, non_blocking=True)

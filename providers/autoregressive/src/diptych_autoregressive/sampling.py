@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from diptych.local.tensors import sent
+
 __all__ = ["Noise", "Sampler", "fill"]
 
 
@@ -119,8 +121,7 @@ def _drawn(
 
 def _placed(drawn: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
     """The noise that was drawn for `device`, on it."""
+    placed = sent(drawn, device)
     if device.type != "cuda":
-        return drawn.to(device)
-    # From pinned memory the copy does not wait for the passes before it.
-    uniform = drawn.pin_memory().to(device, non_blocking=True)
-    return torch.log1p(uniform.neg_()).neg_().to(dtype)
+        return placed
+    return torch.log1p(placed.neg_()).neg_().to(dtype)

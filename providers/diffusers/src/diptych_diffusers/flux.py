@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .native import Ask, Native, Text, decoded, encoded, even, falling, room, sent, shift_of, tokens
+from diptych.local import tensors
+
+from .native import Ask, Native, Text, decoded, encoded, even, falling, room, shift_of, tokens
 
 __all__ = ["Flux"]
 
@@ -63,10 +65,10 @@ class Flux(Native):
         levels = torch.tensor([ask.sigma for ask in asks]).mul(1000).to(self.dtype)
         guidance = None
         if self.transformer.config.guidance_embeds:
-            guidance = sent(torch.tensor([ask.guidance for ask in asks]), self.device)
+            guidance = tensors.sent(torch.tensor([ask.guidance for ask in asks]), self.device)
         answer = self.transformer(
             hidden_states=torch.stack([ask.latents for ask in asks]).to(self.dtype),
-            timestep=sent(levels, self.device) / 1000,
+            timestep=tensors.sent(levels, self.device) / 1000,
             guidance=guidance,
             pooled_projections=torch.stack([ask.text.pooled for ask in asks]),  # type: ignore[misc]
             encoder_hidden_states=torch.stack([ask.text.tokens for ask in asks]),

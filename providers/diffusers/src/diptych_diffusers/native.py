@@ -27,7 +27,6 @@ __all__ = [
     "even",
     "falling",
     "room",
-    "sent",
     "shift_of",
     "tokens",
 ]
@@ -197,13 +196,6 @@ def shift_of(scheduler: Any, tokens: int) -> float:
 def even(first: float, steps: int) -> list[float]:
     """`steps` levels from `first` down to `first` / `steps`."""
     return [float(each) for each in np.linspace(first, first / steps, steps)]
-
-
-def sent(values: Tensor, device: torch.device) -> Tensor:
-    """`values` of the CPU on `device`, without waiting for what was launched there before."""
-    if device.type != "cuda":
-        return values.to(device)
-    return values.pin_memory().to(device, non_blocking=True)
 
 
 def tokens(tokenizer: Any, prompt: str, length: int) -> tuple[Tensor, str]:

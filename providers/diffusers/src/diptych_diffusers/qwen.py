@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from diptych.local import tensors
+
 from .flux import Flux
-from .native import Ask, Text, sent
+from .native import Ask, Text
 
 __all__ = ["QwenImage"]
 
@@ -79,14 +81,14 @@ class QwenImage(Flux):
         lengths = torch.tensor([len(text) for text in texts])
         mask = None
         if lengths.min() < lengths.max():
-            mask = sent(torch.arange(int(lengths.max())) < lengths[:, None], self.device)
+            mask = tensors.sent(torch.arange(int(lengths.max())) < lengths[:, None], self.device)
         levels = torch.tensor([ask.sigma for ask in asks]).mul(1000).to(self.dtype)
         guidance = None
         if self.transformer.config.guidance_embeds:
-            guidance = sent(torch.tensor([ask.guidance for ask in asks]), self.device)
+            guidance = tensors.sent(torch.tensor([ask.guidance for ask in asks]), self.device)
         answer = self.transformer(
             hidden_states=torch.stack([ask.latents for ask in asks]).to(self.dtype),
-            timestep=sent(levels, self.device) / 1000,
+            timestep=tensors.sent(levels, self.device) / 1000,
             guidance=guidance,
             encoder_hidden_states=pad_sequence(texts, batch_first=True),
             encoder_hidden_states_mask=mask,

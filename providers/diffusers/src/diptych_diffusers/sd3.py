@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .native import Ask, Planes, Text, falling, room, sent, shift_of, tokens
+from diptych.local import tensors
+
+from .native import Ask, Planes, Text, falling, room, shift_of, tokens
 
 __all__ = ["StableDiffusion3"]
 
@@ -61,7 +63,7 @@ class StableDiffusion3(Planes):
     def velocities(self, asks: Sequence[Ask]) -> list[Tensor]:
         answer = self.transformer(
             hidden_states=torch.stack([ask.latents for ask in asks]).to(self.dtype),
-            timestep=sent(torch.tensor([ask.sigma for ask in asks]).mul(1000), self.device),
+            timestep=tensors.sent(torch.tensor([ask.sigma for ask in asks]).mul(1000), self.device),
             encoder_hidden_states=torch.stack([ask.text.tokens for ask in asks]),
             pooled_projections=torch.stack([ask.text.pooled for ask in asks]),  # type: ignore[misc]
             return_dict=False,

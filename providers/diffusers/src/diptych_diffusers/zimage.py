@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .native import Ask, Planes, Text, even, falling, sent, shift_of
+from diptych.local import tensors
+
+from .native import Ask, Planes, Text, even, falling, shift_of
 
 __all__ = ["ZImage"]
 
@@ -47,7 +49,7 @@ class ZImage(Planes):
     def velocities(self, asks: Sequence[Ask]) -> list[Tensor]:
         answers = self.transformer(
             x=[ask.latents.to(self.dtype)[:, None] for ask in asks],
-            t=sent(torch.tensor([1 - ask.sigma for ask in asks]), self.device),
+            t=tensors.sent(torch.tensor([1 - ask.sigma for ask in asks]), self.device),
             cap_feats=[ask.text.tokens for ask in asks],
             return_dict=False,
         )[0]
