@@ -70,7 +70,6 @@ class Partners:
         self._lost = threading.Event()
         self._reason = ""
         self._pace: Pace | None = None
-        self._places: tuple[int, ...] = ()
         self._folder = Path(tempfile.mkdtemp(prefix="diptych-"))
         self._partners: list[_Partner] = []
         atexit.register(self.close)
@@ -146,7 +145,7 @@ class Partners:
             self.check()
             try:
                 named = self._division.padded(named)
-                self._announce(transformer, named, pace)
+                self._announce(named, pace)
                 return self._division.run(forward, named, pace.compiled)
             except Exception:
                 self._lost.wait(_NEWS)
@@ -156,13 +155,7 @@ class Partners:
 
         transformer.forward = together
 
-    def _announce(self, transformer: Any, named: dict[str, Any], pace: Pace) -> None:
-        moved = False
-        if pace.compiled:  # graphs read the weights where they were, here as there
-            places = tuple(each.data_ptr() for each in transformer.parameters())
-            moved, self._places = places != self._places, places
-            if moved:
-                pace.forget()
+    def _announce(self, named: dict[str, Any], pace: Pace) -> None:
         tensors = {
             name: each.to(self._device).contiguous()
             for name, each in named.items()
@@ -170,7 +163,7 @@ class Partners:
         }
         command = {
             "compiled": pace.compiled,
-            "moved": moved,
+            "moved": pace.moved(),  # both sides let go of their graphs at the same pass
             "tensors": [_shape(name, each) for name, each in tensors.items()],
             "values": {name: each for name, each in named.items() if name not in tensors},
         }

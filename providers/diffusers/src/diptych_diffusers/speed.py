@@ -110,6 +110,10 @@ class Pace:
             block.compile(fullgraph=True)
         self._passes.captures = True
 
+    def moved(self) -> bool:
+        """Whether the weights left the places where graphs read them; if so, those are let go of."""
+        return self.compiled and self._passes.moved()
+
     def forget(self) -> None:
         """Let go of the graphs: the next pass of each shape runs kernel by kernel again."""
         if self._device.type == "cuda":
@@ -143,7 +147,7 @@ class _Passes:
             rest = {name: each for name, each in named.items() if name not in tensors}
             if not all(isinstance(each, bool | int | float | str | None) for each in rest.values()):
                 return self._forward(**named)
-            self._forget_if_moved()
+            self.moved()
             shapes = tuple((name, each.shape, each.dtype) for name, each in tensors.items())
             key = (shapes, tuple(rest.items()))
             if key not in self._seen:  # compiles, which cannot be done while capturing
@@ -154,12 +158,14 @@ class _Passes:
             self._seen.move_to_end(key)
             return self._replayed(key, tensors, rest)
 
-    def _forget_if_moved(self) -> None:
+    def moved(self) -> bool:
         """A graph reads the weights where they were when it was captured."""
         places = tuple(each.data_ptr() for each in self._transformer.parameters())
-        if places != self._places:
-            self._places = places
-            self.forget()
+        if places == self._places:
+            return False
+        self._places = places
+        self.forget()
+        return True
 
     def forget(self) -> None:
         self._seen.clear()
