@@ -62,12 +62,12 @@ from .tinyparts import (
     Pictures,
     clip,
     flow,
-    qwen3,
     qwen3_lm,
     qwen_vl,
     t5,
     tokenizer,
     vae,
+    z_image,
 )
 
 __all__ = [
@@ -172,27 +172,6 @@ def qwen(pipeline: str = "QwenImagePipeline") -> tuple[str, Parts]:
     if "Edit" in pipeline:
         parts["processor"] = Pictures(words)
     return pipeline, parts
-
-
-def z_image() -> tuple[str, Parts]:
-    words = tokenizer(1024, kind="chat")
-    return "ZImagePipeline", {
-        "scheduler": flow(shift=6.0, use_dynamic_shifting=False),
-        "text_encoder": qwen3(words),
-        "tokenizer": words,
-        "transformer": ZImageTransformer2DModel(
-            in_channels=4,
-            dim=32,
-            n_layers=1,
-            n_refiner_layers=1,
-            n_heads=2,
-            n_kv_heads=2,
-            cap_feat_dim=WIDTH,
-            axes_dims=[4, 6, 6],
-            axes_lens=[1024, 128, 128],
-        ),
-        "vae": vae(),
-    }
 
 
 def sd(
@@ -376,7 +355,7 @@ FAMILIES: Mapping[str, Callable[[], tuple[str, Parts]]] = {
     "qwen-image": qwen,
     "qwen-image-edit": lambda: qwen("QwenImageEditPipeline"),
     "qwen-image-edit-plus": lambda: qwen("QwenImageEditPlusPipeline"),
-    "z-image": z_image,
+    "z-image": lambda: ("ZImagePipeline", z_image()),
     "sd": sd,
     "sd-inpaint": lambda: sd("StableDiffusionInpaintPipeline", inputs=9),
     "sd-pix2pix": lambda: sd("StableDiffusionInstructPix2PixPipeline", inputs=8),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler
+from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, ZImageTransformer2DModel
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import (
     CLIPTextConfig,
@@ -36,6 +36,7 @@ __all__ = [
     "t5",
     "tokenizer",
     "vae",
+    "z_image",
 ]
 
 SIZE = 64
@@ -210,3 +211,26 @@ def qwen3(words: Any, layers: int = 2) -> Any:
 
 def qwen3_lm(words: Any, layers: int) -> Any:
     return Qwen3ForCausalLM(qwen3(words, layers).config)
+
+
+def z_image(**settings: Any) -> Parts:
+    """What all of Z-Image's family are made of; `settings` are its transformer's."""
+    words = tokenizer(1024, kind="chat")
+    return {
+        "scheduler": flow(shift=6.0, use_dynamic_shifting=False),
+        "text_encoder": qwen3(words),
+        "tokenizer": words,
+        "transformer": ZImageTransformer2DModel(
+            in_channels=4,
+            dim=32,
+            n_layers=1,
+            n_refiner_layers=1,
+            n_heads=2,
+            n_kv_heads=2,
+            cap_feat_dim=WIDTH,
+            axes_dims=[4, 6, 6],
+            axes_lens=[1024, 128, 128],
+            **settings,
+        ),
+        "vae": vae(),
+    }

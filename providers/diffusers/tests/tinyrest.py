@@ -17,7 +17,6 @@ from diffusers import (
     Lumina2Transformer2DModel,
     PixArtTransformer2DModel,
     QwenImage21Transformer2DModel,
-    ZImageTransformer2DModel,
 )
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
@@ -43,7 +42,7 @@ from transformers import (
 from transformers.models.glm_image.image_processing_pil_glm_image import GlmImageImageProcessorPil
 from transformers.models.siglip2.image_processing_pil_siglip2 import Siglip2ImageProcessorPil
 
-from .tinyparts import BYTES, SIZE, WIDTH, Parts, Pictures, flow, qwen3, t5, tokenizer, vae
+from .tinyparts import BYTES, SIZE, WIDTH, Parts, Pictures, flow, t5, tokenizer, vae, z_image
 
 __all__ = ["FAMILIES"]
 
@@ -161,24 +160,8 @@ def qwen21() -> tuple[str, Parts]:
 
 
 def z_image_omni() -> tuple[str, Parts]:
-    words = tokenizer(1024, kind="chat")
     return "ZImageOmniPipeline", {
-        "scheduler": flow(shift=6.0, use_dynamic_shifting=False),
-        "text_encoder": qwen3(words),
-        "tokenizer": words,
-        "transformer": ZImageTransformer2DModel(
-            in_channels=4,
-            dim=32,
-            n_layers=1,
-            n_refiner_layers=1,
-            n_heads=2,
-            n_kv_heads=2,
-            cap_feat_dim=WIDTH,
-            siglip_feat_dim=16,
-            axes_dims=[4, 6, 6],
-            axes_lens=[1024, 128, 128],
-        ),
-        "vae": vae(),
+        **z_image(siglip_feat_dim=16),
         "siglip": Siglip2VisionModel(
             Siglip2VisionConfig(
                 hidden_size=16,
