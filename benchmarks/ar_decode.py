@@ -33,6 +33,7 @@ from diptych_autoregressive.grammar import Grammar
 from diptych_autoregressive.llama import Decoder
 from diptych_autoregressive.raster import Raster
 from diptych_autoregressive.sampling import Sampler
+from figures import Figures
 from torch import Tensor
 
 PROMPT = 32
@@ -42,37 +43,13 @@ BASELINE = 64
 """Tokens for which generate() is timed."""
 
 
-class Bench:
+class Bench(Figures):
     """The device, the sizes, and the rows of the table."""
 
     def __init__(self, tiny: bool) -> None:
+        super().__init__(digits=2)
         self.tiny = tiny
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.dtype = torch.bfloat16 if self.device.type == "cuda" else torch.float32
-        self.rows: list[tuple[str, str, str]] = []
-        self.figures: dict[str, float] = {}
         self.bandwidth = self._bandwidth()
-
-    def wait(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
-
-    def seconds(self, function: Callable[[], object]) -> float:
-        self.wait()
-        began = time.perf_counter()
-        function()
-        self.wait()
-        return time.perf_counter() - began
-
-    def note(self, what: str, figure: float, unit: str, bar: str = "") -> None:
-        self.figures[what] = figure
-        self.rows.append((what, f"{figure:.2f} {unit}", bar))
-        print(f"{what}: {figure:.3f} {unit}  {bar}", flush=True)
-
-    def peak(self, what: str) -> None:
-        if self.device.type == "cuda":
-            self.note(f"{what}, peak memory", torch.cuda.max_memory_allocated() / 1e9, "GB")
-            torch.cuda.reset_peak_memory_stats()
 
     def theirs(self, what: str, run: Callable[[], object], tokens: int) -> float | None:
         """Milliseconds a token of a baseline after two runs to warm up; None when it does not run."""

@@ -31,7 +31,7 @@ from typing import Any
 
 import torch
 from diffusers import FluxTransformer2DModel
-from diffusers_flux import Bench, draw, job  # type: ignore[import-not-found]
+from diffusers_flux import Bench, draw, job
 from diptych_diffusers.engine import Engine
 from diptych_diffusers.flux import Flux
 from diptych_diffusers.partners import Partners

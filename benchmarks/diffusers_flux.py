@@ -44,6 +44,7 @@ from diptych_diffusers.job import Job
 from diptych_diffusers.native import Ask
 from diptych_diffusers.skipping import computed
 from diptych_diffusers.speed import Pace, blocks
+from figures import Figures
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
     CLIPTextConfig,
@@ -53,6 +54,7 @@ from transformers import (
     T5EncoderModel,
 )
 
+from diptych import Image
 from diptych.local import tensors
 from diptych.local.checkpoints import Checkpoint
 
@@ -84,16 +86,13 @@ def tokenizer(limit: int, size: int, ends: str, special: Sequence[str]) -> Any:
     )
 
 
-class Bench:
+class Bench(Figures):
     """The model, and the rows of the table."""
 
     def __init__(self, tiny: bool, repeats: int) -> None:
+        super().__init__(digits=3)
         self.tiny, self.repeats = tiny, repeats
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.dtype = torch.bfloat16 if self.device.type == "cuda" else torch.float32
         self.side, self.steps = (256, 4) if tiny else (1024, 28)
-        self.rows: list[tuple[str, str, str]] = []
-        self.figures: dict[str, float] = {}
         self.keep: Path | None = None
         self.parts = self._parts()
         self.described = self._described()
@@ -185,27 +184,20 @@ class Bench:
         made.set_progress_bar_config(disable=True)
         return made
 
-    def engine(self, speed: str) -> Engine:
-        """The engine over the same parts, as if they had just been loaded."""
+    def plain(self) -> Flux:
+        """The model over the same parts, nothing compiled or captured."""
         transformer = self.parts["transformer"]
         vars(transformer).pop("forward", None)
         for block in blocks(transformer):
             block._compiled_call_impl = None
         torch._dynamo.reset()
-        model = Flux(self.parts, self.device, self.dtype)
-        pace = Pace(transformer, speed, self.device)
+        return Flux(self.parts, self.device, self.dtype)
+
+    def engine(self, speed: str) -> Engine:
+        """The engine over the same parts, as if they had just been loaded."""
+        model = self.plain()
+        pace = Pace(self.parts["transformer"], speed, self.device)
         return Engine(model, self.described, limit=None, pace=pace)
-
-    def wait(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
-
-    def seconds(self, function: Callable[[], object]) -> float:
-        self.wait()
-        began = time.perf_counter()
-        function()
-        self.wait()
-        return time.perf_counter() - began
 
     def median(self, function: Callable[[], object], warm: int = 2) -> float:
         for _ in range(warm):
@@ -213,16 +205,9 @@ class Bench:
         return statistics.median(self.seconds(function) for _ in range(self.repeats))
 
     def note(self, what: str, figure: float, unit: str, bar: str = "") -> None:
-        self.figures[what] = figure
-        self.rows.append((what, f"{figure:.3f} {unit}", bar))
-        print(f"{what}: {figure:.3f} {unit}  {bar}", flush=True)
+        super().note(what, figure, unit, bar)
         if self.keep is not None:
             self.keep.write_text(json.dumps(self.figures, indent=1))
-
-    def peak(self, what: str) -> None:
-        if self.device.type == "cuda":
-            self.note(f"{what}, peak memory", torch.cuda.max_memory_allocated() / 1e9, "GB")
-            torch.cuda.reset_peak_memory_stats()
 
 
 def prompt() -> str:
@@ -283,11 +268,9 @@ def stock_picture(bench: Bench) -> tuple[str, Any]:
     return text, picture
 
 
-def pictures_apart(bench: Bench, engine: Engine, theirs: tuple[str, Any], how: str) -> None:
+def note_apart(bench: Bench, ours: Image, theirs: Any, how: str) -> None:
     """How far the engine's picture is from that of the stock pipeline, which began with the same noise."""
-    text, picture = theirs
-    ours = draw(engine, job(bench, prompt=text)).images[0].numpy() / 255
-    error = float(((picture - ours) ** 2).mean())
+    error = float(((theirs - ours.numpy() / 255) ** 2).mean())
     bench.note(f"exact, {how}, beside stock, PSNR", -10 * math.log10(error + 1e-12), "dB")
 
 
@@ -315,22 +298,29 @@ def stock(bench: Bench) -> float:
     return taken
 
 
+def pictures(
+    bench: Bench, engine: Engine, speed: str, target: str, text: str = ""
+) -> tuple[float, Image]:
+    """Seconds of the first picture, of the one that compiles, and of later ones, which are returned
+    with the first picture, of `text`."""
+    drawn: list[Image] = []
+
+    def one(text: str = "") -> None:
+        drawn.append(draw(engine, job(bench, prompt=text or prompt())).images[0])
+
+    bench.note(f"{speed}, first picture, not compiled", bench.seconds(lambda: one(text)), "s")
+    bench.note(f"{speed}, second picture, compiling", bench.seconds(one), "s")
+    taken = bench.median(one, warm=1)
+    bench.note(speed, taken, "s", target)
+    return taken, drawn[0]
+
+
 def exact(bench: Bench, naive: float) -> Engine:
-    plain, theirs = (
-        velocity(bench, Flux(bench.parts, bench.device, bench.dtype)),
-        stock_picture(bench),
-    )
-    pictures_apart(bench, bench.engine("exact"), theirs, "not compiled")
+    plain, (text, theirs) = velocity(bench, bench.plain()), stock_picture(bench)
     fresh = bench.engine("exact")
-    bench.note(
-        "exact, first picture, not compiled", bench.seconds(lambda: draw(fresh, job(bench))), "s"
-    )
-    bench.note(
-        "exact, second picture, compiling", bench.seconds(lambda: draw(fresh, job(bench))), "s"
-    )
-    taken = bench.median(lambda: draw(fresh, job(bench)), warm=1)
-    bench.note("exact", taken, "s", "target 4.0 on an H200")
-    pictures_apart(bench, fresh, theirs, "compiled")
+    taken, first = pictures(bench, fresh, "exact", "target 4.0 on an H200", text)
+    note_apart(bench, first, theirs, "not compiled")
+    note_apart(bench, draw(fresh, job(bench, prompt=text)).images[0], theirs, "compiled")
     far = apart(velocity(bench, fresh.model), plain)  # type: ignore[arg-type]
     bench.note("exact, one pass, relative difference from the stock transformer", far, "")
     bench.note("exact over stock", taken / naive, "x", "<= 0.62")
@@ -386,19 +376,9 @@ def flight(bench: Bench, engine: Engine) -> None:
 
 
 def eight(bench: Bench, naive: float) -> None:
-    vars(bench.parts["transformer"]).pop("forward", None)
-    for block in blocks(bench.parts["transformer"]):
-        block._compiled_call_impl = None
-    plain = velocity(bench, Flux(bench.parts, bench.device, bench.dtype))
+    plain = velocity(bench, bench.plain())
     engine = bench.engine("fast")
-    bench.note(
-        "fast, first picture, not compiled", bench.seconds(lambda: draw(engine, job(bench))), "s"
-    )
-    bench.note(
-        "fast, second picture, compiling", bench.seconds(lambda: draw(engine, job(bench))), "s"
-    )
-    taken = bench.median(lambda: draw(engine, job(bench)), warm=1)
-    bench.note("fast", taken, "s", "target 2.9 on an H200")
+    taken, _ = pictures(bench, engine, "fast", "target 2.9 on an H200")
     bench.note("fast over stock", taken / naive, "x", "<= 0.45")
     far = apart(velocity(bench, engine.model), plain)  # type: ignore[arg-type]
     bench.note("fast, one pass, relative difference from bfloat16", far, "")
