@@ -179,7 +179,11 @@ def test_other_files_are_refused(client: Clients, nets: Nets, tmp_path: Path) ->
     wider = nets("wider", **EDITIONS["1"], dim=64)
     style = tiny.lora(tmp_path / "style", STYLE)
     (tmp_path / "text.safetensors").write_text("no weights")
+    part = load_file(nets("part", **EDITIONS["1"]) / "diffusion_pytorch_model.safetensors")
+    blocks = {name: each for name, each in part.items() if name.startswith("control_layers.")}
+    save_file(blocks, tmp_path / "blocks.safetensors")
     for file in (
+        tmp_path / "blocks.safetensors",
         other / "diffusion_pytorch_model.safetensors",
         wider / "diffusion_pytorch_model.safetensors",
         style,

@@ -55,7 +55,7 @@ def from_file(file: Path, transformer: Any, dtype: torch.dtype) -> Any:
         if config["add_control_noise_refiner"] == "control_layers":
             state = {name: each for name, each in state.items() if not name.startswith(_REFINER)}
         net.load_state_dict({name: each.to(dtype) for name, each in state.items()}, assign=True)
-    except (SafetensorError, OSError, RuntimeError, LookupError, TypeError) as error:
+    except (SafetensorError, OSError, RuntimeError, LookupError, TypeError, ValueError) as error:
         raise ConfigurationError(
             f"{file} is no ControlNet for this model: {str(error)[:300]}"
         ) from None
