@@ -20,7 +20,7 @@ from ..errors import ConfigurationError, InvalidInput
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["component", "index", "weights"]
+__all__ = ["class_of", "component", "index", "weights"]
 
 _LIGHT = ("Tokenizer", "Scheduler", "Processor", "Extractor")
 """Parts of class names of components without weights."""
@@ -60,7 +60,7 @@ def component(folder: Path, name: str, dtype: torch.dtype, classes: Mapping[str,
     if any(word in kind for word in _LIGHT):
         try:
             with _quiet():
-                return _class(kind, classes).from_pretrained(part, local_files_only=True)
+                return class_of(kind, classes).from_pretrained(part, local_files_only=True)
         except (OSError, ValueError) as error:
             raise ConfigurationError(f"{part} cannot be loaded as a {kind}: {error}") from None
     return weights(part, kind, dtype, classes)
@@ -75,13 +75,14 @@ def weights(folder: Path, kind: str, dtype: torch.dtype, classes: Mapping[str, s
         )
     with _quiet():
         return (
-            _class(kind, classes)
+            class_of(kind, classes)
             .from_pretrained(folder, dtype=dtype, use_safetensors=True, local_files_only=True)
             .eval()
         )
 
 
-def _class(kind: str, classes: Mapping[str, str]) -> Any:
+def class_of(kind: str, classes: Mapping[str, str]) -> Any:
+    """The class that a table of the engine has for a name. Raises `KeyError` for one it has not."""
     module, _, other = classes[kind].partition(":")
     return getattr(importlib.import_module(module), other or kind)
 

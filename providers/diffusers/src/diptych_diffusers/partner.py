@@ -7,7 +7,6 @@ its standard input and tensors from the process group, and ends when the input d
 from __future__ import annotations
 
 import functools
-import importlib
 import json
 import os
 import shutil
@@ -32,6 +31,7 @@ from torch._C._distributed_c10d import FileStore
 from torch.distributed.device_mesh import init_device_mesh
 
 from diptych.local import devices
+from diptych.local.components import class_of
 
 from .classes import CLASSES
 from .speed import Pace
@@ -146,9 +146,7 @@ class Division:
         self._tokens = named["hidden_states"].shape[1]
         if even or not compiled:
             return forward(**named)
-        with torch.compiler.set_stance(
-            "force_eager"
-        ):  # lengths are exchanged, which is not compiled
+        with torch.compiler.set_stance("force_eager"):  # exchanging lengths is not compiled
             return forward(**named)
 
     def _gathered(self, dim: int, module: nn.Module, inputs: Any, share: Tensor) -> Tensor:
@@ -166,10 +164,8 @@ class Division:
 
 def built(kind: str, config: Mapping[str, Any], tensors: Any, device: torch.device) -> Any:
     """An empty transformer of class `kind` on `device`. `tensors` lists name, shape and type of each."""
-    module, _, other = CLASSES[kind].partition(":")
-    found = getattr(importlib.import_module(module), other or kind)
     with init_empty_weights(include_buffers=False):  # tables that are no buffers are computed
-        transformer = found.from_config(config).eval().requires_grad_(False)
+        transformer = class_of(kind, CLASSES).from_config(config).eval().requires_grad_(False)
     own = layout(transformer)
     if list(own) != [name for name, _, _ in tensors]:
         raise ValueError(f"{kind} has other parameters here than in the application")
